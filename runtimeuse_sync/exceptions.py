@@ -1,0 +1,207 @@
+"""Everything that this library raises, apart from ``TypeError`` and ``ValueError`` for bad arguments.
+
+::
+
+    RuntimeUseError
+    ├── AgentRuntimeError                               the runtime reported an error
+    │   └── CommandFailedError                          execute_commands(check=True)
+    ├── CancelledException                              is_cancelled, abort() or Run.cancel()
+    ├── InvocationTimeoutError (also TimeoutError)      timeout ran out
+    │   └── IdleTimeoutError                            idle_timeout ran out
+    ├── ConnectionFailedError (also ConnectionError)    never connected
+    ├── ConnectionLostError (also ConnectionError)      died before the result
+    └── ProtocolError                                   the peer sent what it must not send
+        └── MessageTooLargeError
+
+Each of them pickles, copies and unpickles unchanged, and holds plain data only: no socket, no frame.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Optional
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .messages import CommandResultItem, ResultMessageInterface
+
+
+class RuntimeUseError(Exception):
+    """The root of this library's exceptions.
+
+    Raised as it is when a session is used in a way that it cannot serve: after its end, in a forked
+    child, from one of its own callbacks.
+
+    >>> try:
+    ...     raise AgentRuntimeError("out of memory")
+    ... except RuntimeUseError as error:
+    ...     print(error)
+    out of memory
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default would call __init__ with ``args``, which is the rendered message alone.
+        return _restore, (type(self), self.args, self.__dict__.copy())
+
+
+def _restore(cls: type[RuntimeUseError], args: tuple[Any, ...], state: dict[str, Any]) -> RuntimeUseError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class AgentRuntimeError(RuntimeUseError):
+    """The runtime said that the request failed.
+
+    Attributes:
+        error (str): the runtime's own words.
+        metadata (dict or None): what the runtime sent along.
+        result (ResultMessageInterface or None): the result, where the error came after it (a failed
+            post-agent command, on runtimes 0.4 to 0.10).
+
+    >>> error = AgentRuntimeError("tool failed", {"tool": "grep"})
+    >>> error.error, error.metadata, error.result
+    ('tool failed', {'tool': 'grep'}, None)
+    """
+
+    def __init__(
+        self,
+        error: str,
+        metadata: Optional[Mapping[str, Any]] = None,
+        result: Optional[ResultMessageInterface] = None,
+    ) -> None:
+        super().__init__(error)
+        self.error = error
+        self.metadata = metadata
+        self.result = result
+
+
+class CommandFailedError(AgentRuntimeError):
+    """A command of ``execute_commands(..., check=True)`` ended with an exit code other than zero.
+
+    Attributes:
+        results (list[CommandResultItem]): the commands that ran, in order; the failed one is last.
+
+    >>> from runtimeuse_sync import CommandResultItem
+    >>> error = CommandFailedError([CommandResultItem(command="make", exit_code=2)])
+    >>> str(error), error.results[0].exit_code
+    ('command 1 of 1 failed with exit code 2', 2)
+    """
+
+    def __init__(self, results: Sequence[CommandResultItem]) -> None:
+        at = next(i for i, item in enumerate(results) if item.exit_code != 0)
+        # The command's text may hold a secret, so that the message gives its place alone.
+        super().__init__(f"command {at + 1} of {len(results)} failed with exit code {results[at].exit_code}")
+        self.results = list(results)
+
+
+class CancelledException(RuntimeUseError):  # noqa: N818 - the asyncio library's name
+    """The call was cancelled: by ``is_cancelled``, ``abort()`` or ``Run.cancel()``.
+
+    >>> str(CancelledException())
+    'the call was cancelled'
+    """
+
+    def __init__(self, message: str = "the call was cancelled") -> None:
+        super().__init__(message)
+
+
+class InvocationTimeoutError(RuntimeUseError, TimeoutError):
+    """The call's ``timeout`` ran out. The remote run has been cancelled.
+
+    Attributes:
+        timeout (float): the limit, in seconds.
+
+    >>> str(InvocationTimeoutError(30))
+    'no result within the timeout of 30 s'
+    """
+
+    def __init__(self, timeout: float) -> None:
+        super().__init__(self._describe(timeout))
+        self.timeout = timeout
+
+    def _describe(self, timeout: float) -> str:
+        return f"no result within the timeout of {timeout:g} s"
+
+
+class IdleTimeoutError(InvocationTimeoutError):
+    """Nothing came from the runtime for ``idle_timeout`` seconds. The remote run has been cancelled.
+
+    >>> str(IdleTimeoutError(5))
+    'nothing came from the runtime for 5 s (idle_timeout)'
+    """
+
+    def _describe(self, timeout: float) -> str:
+        return f"nothing came from the runtime for {timeout:g} s (idle_timeout)"
+
+
+class ConnectionFailedError(RuntimeUseError, ConnectionError):
+    """No connection came about. Nothing was sent to the runtime.
+
+    Attributes:
+        status (int or None): the HTTP status, where a server answered with one.
+        reason (str or None): in a few words, why: the HTTP reason phrase, or the system's error.
+
+    >>> error = ConnectionFailedError("ws://sandbox:8080 refused", status=502, reason="Bad Gateway")
+    >>> error.status, error.reason
+    (502, 'Bad Gateway')
+    """
+
+    def __init__(self, message: str, *, status: Optional[int] = None, reason: Optional[str] = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+
+class ConnectionLostError(RuntimeUseError, ConnectionError):
+    """The connection ended before the result came.
+
+    Attributes:
+        code (int): the WebSocket close code (RFC 6455, section 7.4): 1005 when the peer closed without
+            one, 1006 when it did not close at all (a reset, an end in mid-frame, a dead peer).
+        reason (str): the peer's reason, or what happened.
+
+    >>> error = ConnectionLostError(1006, "connection reset by peer")
+    >>> str(error), error.code
+    ('connection lost before the result: connection reset by peer (code 1006)', 1006)
+    """
+
+    def __init__(self, code: int = 1006, reason: str = "") -> None:
+        text = reason or "the runtime closed it"
+        super().__init__(f"connection lost before the result: {text} (code {code})")
+        self.code = code
+        self.reason = reason
+
+
+class ProtocolError(RuntimeUseError):
+    """The peer sent a bad frame, bad JSON or a bad message; the text says where, never what.
+
+    Attributes:
+        close_code (int): the WebSocket code that the connection is closed with.
+
+    >>> str(ProtocolError("assistant_message: expected a string, got null at $.text_blocks[0]"))
+    'assistant_message: expected a string, got null at $.text_blocks[0]'
+    """
+
+    def __init__(self, message: str, *, close_code: int = 1002) -> None:
+        super().__init__(message)
+        self.close_code = close_code
+
+
+class MessageTooLargeError(ProtocolError):
+    """A message over ``max_message_size``: refused from its frame header, before its bytes were read.
+
+    Attributes:
+        size (int): what the peer announced, in bytes.
+        limit (int): ``max_message_size``, in bytes.
+
+    >>> error = MessageTooLargeError(size=2048, limit=1024)
+    >>> str(error), error.size, error.limit
+    ('a message of 2048 bytes is over max_message_size (1024 bytes)', 2048, 1024)
+    """
+
+    def __init__(self, *, size: int, limit: int) -> None:
+        super().__init__(f"a message of {size} bytes is over max_message_size ({limit} bytes)", close_code=1009)
+        self.size = size
+        self.limit = limit

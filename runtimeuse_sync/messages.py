@@ -1,0 +1,457 @@
+"""What travels between client and runtime, and what the calls return.
+
+The classes keep the names of the wire's asyncio client. All take keyword arguments only. Fields that may
+hold secrets stay out of ``repr``. Where a class says "since 0.x", older runtimes do not send (or do not
+understand) it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Optional, Union
+
+import attrs
+from attrs import define, field
+from attrs.validators import deep_iterable, deep_mapping, instance_of, optional
+
+_string = instance_of(str)
+_strings = deep_iterable(_string, instance_of((list, tuple)))
+_env = optional(deep_mapping(_string, _string, instance_of(dict)))
+_optional_string = optional(_string)
+
+
+def _list_of(cls: type) -> Any:
+    return deep_iterable(instance_of(cls), instance_of((list, tuple)))
+
+
+def _message_type(name: str, *, checked: bool = False) -> Any:
+    validator = attrs.validators.in_((name,)) if checked else None
+    return field(default=name, repr=False, validator=validator)
+
+
+# --- what the runtime sends -------------------------------------------------------------------------
+
+
+@define(kw_only=True)
+class AgentRuntimeMessageInterface:
+    """The base of every message that a runtime sends.
+
+    Attributes:
+        message_type (str): the wire's tag for the class.
+
+    >>> isinstance(AssistantMessageInterface(text_blocks=["hi"]), AgentRuntimeMessageInterface)
+    True
+    """
+
+    message_type: str
+
+
+@define(kw_only=True)
+class AssistantMessageInterface(AgentRuntimeMessageInterface):
+    """Text of the agent. Until runtime 0.13 it carries the output of commands too.
+
+    Attributes:
+        text_blocks (list[str]): the blocks of text.
+
+    >>> AssistantMessageInterface(text_blocks=["Reading the repository."]).text_blocks
+    ['Reading the repository.']
+    """
+
+    text_blocks: list[str]
+    message_type: str = _message_type("assistant_message")
+
+
+@define(kw_only=True)
+class CommandOutputMessageInterface(AgentRuntimeMessageInterface):
+    """A piece of a command's output, as it came (since 0.14).
+
+    Attributes:
+        stream (str): ``"stdout"`` or ``"stderr"``.
+        text (str): the output; not cut at line ends.
+        command (str): the command that printed it.
+
+    >>> CommandOutputMessageInterface(stream="stdout", text="ok\\n", command="make")
+    CommandOutputMessageInterface(stream='stdout', text='ok\\n', command='make')
+    """
+
+    stream: str
+    text: str
+    command: str
+    message_type: str = _message_type("command_output_message")
+
+
+@define(kw_only=True)
+class HeartbeatMessageInterface(AgentRuntimeMessageInterface):
+    """A sign of life, every 15 s while a request is in flight (since 0.14.1).
+
+    Attributes:
+        phase (str): what the runtime is doing.
+        elapsed_ms (float): milliseconds since the request began.
+
+    >>> HeartbeatMessageInterface(phase="agent", elapsed_ms=15000)
+    HeartbeatMessageInterface(phase='agent', elapsed_ms=15000)
+    """
+
+    phase: str
+    elapsed_ms: float
+    message_type: str = _message_type("heartbeat_message")
+
+
+@define(kw_only=True)
+class ArtifactUploadRequestMessageInterface(AgentRuntimeMessageInterface):
+    """The runtime asks where to upload a file of a watched directory.
+
+    Attributes:
+        filename (str): the name of the file.
+        filepath (str): its path in the sandbox.
+
+    >>> ArtifactUploadRequestMessageInterface(filename="report.csv", filepath="/out/report.csv").filename
+    'report.csv'
+    """
+
+    filename: str
+    filepath: str
+    message_type: str = _message_type("artifact_upload_request_message")
+
+
+@define(kw_only=True)
+class ErrorMessageInterface(AgentRuntimeMessageInterface):
+    """The runtime, or the agent, reports an error.
+
+    Attributes:
+        error (str): what went wrong.
+        metadata (dict or None): details, if any. Default None.
+
+    >>> ErrorMessageInterface(error="rate limited").error
+    'rate limited'
+    """
+
+    error: str
+    metadata: Optional[dict[str, Any]] = None
+    message_type: str = _message_type("error_message")
+
+
+@define(kw_only=True)
+class EndSessionConfirmMessage(AgentRuntimeMessageInterface):
+    """The runtime has drained its artifacts and closes the session (since 0.13).
+
+    >>> EndSessionConfirmMessage().message_type
+    'end_session_confirm_message'
+    """
+
+    message_type: str = _message_type("end_session_confirm_message")
+
+
+@define(kw_only=True)
+class TextResult:
+    """A result in words: what a request without an output schema gives.
+
+    Attributes:
+        text (str): the agent's answer.
+
+    >>> TextResult(text="42").text
+    '42'
+    """
+
+    text: str
+    type: str = field(default="text", repr=False)
+
+
+@define(kw_only=True)
+class StructuredOutputResult:
+    """A result that follows the request's output schema.
+
+    Attributes:
+        structured_output (dict): the agent's answer.
+
+    >>> StructuredOutputResult(structured_output={"files": 3}).structured_output["files"]
+    3
+    """
+
+    structured_output: dict[str, Any]
+    type: str = field(default="structured_output", repr=False)
+
+
+ResultData = Union[TextResult, StructuredOutputResult]
+
+
+@define(kw_only=True)
+class ResultMessageInterface(AgentRuntimeMessageInterface):
+    """The result of an invocation, in the shape that the runtime sent.
+
+    Runtime 0.4 sends ``structured_output`` beside ``metadata``; 0.5 and later send ``data``. The
+    properties ``structured_output`` and ``text`` read both. Subclass it with ``@attrs.define`` to receive
+    fields that a runtime's handler adds:
+
+    >>> import attrs
+    >>> @attrs.define(kw_only=True)
+    ... class ScoredResult(ResultMessageInterface):
+    ...     custom_score: float = 0.0
+    >>> ScoredResult(data=TextResult(text="fine"), custom_score=0.9).custom_score
+    0.9
+
+    Attributes:
+        data (TextResult or StructuredOutputResult): the result.
+        metadata (dict or None): what the runtime tells of the run: cost, duration, … Default None.
+    """
+
+    data: ResultData
+    metadata: Optional[dict[str, Any]] = None
+    message_type: str = _message_type("result_message")
+
+    @property
+    def structured_output(self) -> dict[str, Any]:
+        """The structured output; an empty dict where the result is text.
+
+        >>> ResultMessageInterface(data=StructuredOutputResult(structured_output={"success": True})).structured_output
+        {'success': True}
+        """
+        return self.data.structured_output if isinstance(self.data, StructuredOutputResult) else {}
+
+    @property
+    def text(self) -> Optional[str]:
+        """The text; None where the result is structured.
+
+        >>> ResultMessageInterface(data=TextResult(text="done")).text
+        'done'
+        """
+        return self.data.text if isinstance(self.data, TextResult) else None
+
+
+@define(kw_only=True)
+class CommandResultItem:
+    """How one command ended.
+
+    Attributes:
+        command (str): the command.
+        exit_code (int): its exit code.
+        stdout (str or None): what it printed (since 0.12). Default None.
+
+    >>> CommandResultItem(command="true", exit_code=0).exit_code
+    0
+    """
+
+    command: str
+    exit_code: int
+    stdout: Optional[str] = None
+
+
+@define(kw_only=True)
+class CommandExecutionResultMessageInterface(AgentRuntimeMessageInterface):
+    """The result of a ``CommandExecutionMessage`` (since 0.8).
+
+    Attributes:
+        results (list[CommandResultItem]): one for each command that ran; those after a failed one are left out.
+
+    >>> CommandExecutionResultMessageInterface(results=[]).results
+    []
+    """
+
+    results: list[CommandResultItem]
+    message_type: str = _message_type("command_execution_result_message")
+
+
+# --- what the client sends --------------------------------------------------------------------------
+
+
+@define(kw_only=True)
+class CommandInterface:
+    """A shell command for the sandbox.
+
+    Attributes:
+        command (str): the command line.
+        cwd (str or None): the directory to run it in. Default: the runtime's own.
+        env (dict[str, str] or None): environment variables to add. Not in ``repr``.
+
+    >>> CommandInterface(command="make test", cwd="/src", env={"TOKEN": "s3cret"})
+    CommandInterface(command='make test', cwd='/src')
+    """
+
+    command: str = field(validator=_string)
+    cwd: Optional[str] = field(default=None, validator=_optional_string)
+    env: Optional[dict[str, str]] = field(default=None, validator=_env, repr=False)
+
+
+@define(kw_only=True)
+class RuntimeEnvironmentDownloadableInterface:
+    """A file or zip archive that the runtime downloads before the work begins.
+
+    Attributes:
+        download_url (str): where it is. Not in ``repr``: such URLs are often presigned.
+        working_dir (str): the directory in the sandbox to put it into (archives are unpacked there).
+
+    >>> RuntimeEnvironmentDownloadableInterface(download_url="https://example.com/src.zip", working_dir="/src")
+    RuntimeEnvironmentDownloadableInterface(working_dir='/src')
+    """
+
+    download_url: str = field(validator=_string, repr=False)
+    working_dir: str = field(validator=_string)
+
+
+@define(kw_only=True)
+class InvocationMessage:
+    """Asks the runtime to run its agent.
+
+    Attributes:
+        system_prompt (str): the agent's instructions.
+        user_prompt (str): the task.
+        source_id (str or None): your name for the run, for logs. Default None.
+        model (str or None): the model to use. Default: the runtime's own.
+        agent_env (dict[str, str] or None): environment variables for the agent. Not in ``repr``.
+        secrets_to_redact (list[str]): strings that the runtime replaces by ``[REDACTED]`` in all that it
+            sends (since 0.9). Default: none. Not in ``repr``.
+        output_format_json_schema_str (str or None): a JSON text ``{"type": "json_schema", "schema": {…}}``;
+            with it the result is structured. Default: text.
+        pre_agent_downloadables (list[RuntimeEnvironmentDownloadableInterface] or None): fetched first.
+        pre_agent_invocation_commands (list[CommandInterface] or None): run before the agent.
+        post_agent_invocation_commands (list[CommandInterface] or None): run after it.
+        artifacts_dirs (list[str] or None): directories whose files the runtime offers for upload (runtimes
+            before 0.14.2 watch one directory, so give them one).
+        artifacts_ignore_content (str or None): gitignore lines for ``artifacts_dirs`` (since 0.15).
+
+    >>> InvocationMessage(system_prompt="Be brief.", user_prompt="Hello").user_prompt
+    'Hello'
+    """
+
+    system_prompt: str = field(validator=_string)
+    user_prompt: str = field(validator=_string)
+    message_type: str = _message_type("invocation_message", checked=True)
+    source_id: Optional[str] = field(default=None, validator=_optional_string)
+    model: Optional[str] = field(default=None, validator=_optional_string)
+    agent_env: Optional[dict[str, str]] = field(default=None, validator=_env, repr=False)
+    secrets_to_redact: list[str] = field(factory=list, validator=_strings, repr=False)
+    output_format_json_schema_str: Optional[str] = field(default=None, validator=_optional_string)
+    pre_agent_downloadables: Optional[list[RuntimeEnvironmentDownloadableInterface]] = field(
+        default=None, validator=optional(_list_of(RuntimeEnvironmentDownloadableInterface))
+    )
+    pre_agent_invocation_commands: Optional[list[CommandInterface]] = field(
+        default=None, validator=optional(_list_of(CommandInterface))
+    )
+    post_agent_invocation_commands: Optional[list[CommandInterface]] = field(
+        default=None, validator=optional(_list_of(CommandInterface))
+    )
+    artifacts_dirs: Optional[list[str]] = field(default=None, validator=optional(_strings))
+    artifacts_ignore_content: Optional[str] = field(default=None, validator=_optional_string)
+
+
+@define(kw_only=True)
+class CommandExecutionMessage:
+    """Asks the runtime to run commands, without its agent (since 0.8).
+
+    Attributes:
+        commands (list[CommandInterface]): run in order, until one fails.
+        source_id, secrets_to_redact, artifacts_dirs, artifacts_ignore_content: as in ``InvocationMessage``.
+        pre_execution_downloadables (list[RuntimeEnvironmentDownloadableInterface] or None): fetched first.
+
+    >>> CommandExecutionMessage(commands=[CommandInterface(command="ls")]).commands
+    [CommandInterface(command='ls', cwd=None)]
+    """
+
+    commands: list[CommandInterface] = field(validator=_list_of(CommandInterface))
+    message_type: str = _message_type("command_execution_message", checked=True)
+    source_id: Optional[str] = field(default=None, validator=_optional_string)
+    secrets_to_redact: list[str] = field(factory=list, validator=_strings, repr=False)
+    artifacts_dirs: Optional[list[str]] = field(default=None, validator=optional(_strings))
+    artifacts_ignore_content: Optional[str] = field(default=None, validator=_optional_string)
+    pre_execution_downloadables: Optional[list[RuntimeEnvironmentDownloadableInterface]] = field(
+        default=None, validator=optional(_list_of(RuntimeEnvironmentDownloadableInterface))
+    )
+
+
+@define(kw_only=True)
+class ArtifactUploadResult:
+    """Where an artifact goes: what ``on_artifact_upload_request`` returns.
+
+    Attributes:
+        presigned_url (str): the runtime PUTs the file here. Not in ``repr``.
+        content_type (str): the ``Content-Type`` header of that PUT.
+
+    >>> ArtifactUploadResult(presigned_url="https://bucket.example.com/x?sig=…", content_type="text/csv")
+    ArtifactUploadResult(content_type='text/csv')
+    """
+
+    presigned_url: str = field(validator=_string, repr=False)
+    content_type: str = field(validator=_string)
+
+
+@define(kw_only=True)
+class ArtifactUploadResponseMessageInterface:
+    """The answer to an ``ArtifactUploadRequestMessageInterface``.
+
+    Attributes:
+        filename, filepath (str): those of the request.
+        presigned_url, content_type (str): those of the ``ArtifactUploadResult``. The URL is not in ``repr``.
+
+    >>> ArtifactUploadResponseMessageInterface(
+    ...     filename="a.txt", filepath="/out/a.txt", presigned_url="https://…", content_type="text/plain")
+    ArtifactUploadResponseMessageInterface(filename='a.txt', filepath='/out/a.txt', content_type='text/plain')
+    """
+
+    filename: str = field(validator=_string)
+    filepath: str = field(validator=_string)
+    presigned_url: str = field(validator=_string, repr=False)
+    content_type: str = field(validator=_string)
+    message_type: str = _message_type("artifact_upload_response_message", checked=True)
+
+
+@define(kw_only=True)
+class CancelMessage:
+    """Cancels the request in flight.
+
+    >>> CancelMessage().message_type
+    'cancel_message'
+    """
+
+    message_type: str = _message_type("cancel_message", checked=True)
+
+
+@define(kw_only=True)
+class EndSessionMessage:
+    """Asks the runtime to upload what is left and to close (since 0.11; older ones ignore it).
+
+    >>> EndSessionMessage().message_type
+    'end_session_message'
+    """
+
+    message_type: str = _message_type("end_session_message", checked=True)
+
+
+ClientMessage = Union[
+    InvocationMessage,
+    CommandExecutionMessage,
+    ArtifactUploadResponseMessageInterface,
+    CancelMessage,
+    EndSessionMessage,
+]
+
+
+# --- what query() and execute_commands() return -----------------------------------------------------
+
+
+@define(kw_only=True)
+class QueryResult:
+    """What ``query()`` returns.
+
+    Attributes:
+        data (TextResult or StructuredOutputResult): the agent's answer.
+        metadata (dict or None): what the runtime tells of the run.
+
+    >>> QueryResult(data=TextResult(text="done")).data.text
+    'done'
+    """
+
+    data: ResultData
+    metadata: Optional[dict[str, Any]] = None
+
+
+@define(kw_only=True)
+class CommandExecutionResult:
+    """What ``execute_commands()`` returns.
+
+    Attributes:
+        results (list[CommandResultItem]): one for each command that ran, in order.
+
+    >>> CommandExecutionResult(results=[CommandResultItem(command="true", exit_code=0)]).results[0].exit_code
+    0
+    """
+
+    results: list[CommandResultItem]

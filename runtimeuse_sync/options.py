@@ -1,0 +1,212 @@
+"""What a call can be told: callbacks, limits, and the option classes of ``query`` and ``execute_commands``."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Sequence
+from typing import Any, Callable, Optional, Union
+
+import attrs
+from attrs import define, field, frozen
+
+from . import messages as m
+
+OnAssistantMessageCallback = Callable[[m.AssistantMessageInterface], Any]
+OnCommandOutputCallback = Callable[[m.CommandOutputMessageInterface], Any]
+OnHeartbeatCallback = Callable[[m.HeartbeatMessageInterface], Any]
+OnResultMessageCallback = Callable[[Any], Any]
+OnErrorMessageCallback = Callable[[m.ErrorMessageInterface], Any]
+OnArtifactUploadRequestCallback = Callable[
+    [m.ArtifactUploadRequestMessageInterface], Union[m.ArtifactUploadResult, tuple[str, str]]
+]
+IsCancelledCallback = Union[threading.Event, Callable[[], bool]]
+Logger = Union[logging.Logger, "logging.LoggerAdapter[Any]"]
+
+
+def check_seconds(name: str, value: object, *, none_means: str = "no limit") -> None:
+    """Refuse what cannot be a duration in seconds; None means no limit.
+
+    >>> check_seconds("timeout", float("nan"))
+    Traceback (most recent call last):
+    ...
+    ValueError: timeout must be a positive number of seconds, or None for no limit; got nan
+    """
+    if value is None:
+        return
+    wanted = f"{name} must be a positive number of seconds, or None for {none_means}"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{wanted}; got a {type(value).__name__}")
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(f"{wanted}; got {value}")
+
+
+def check_callable(name: str, value: object) -> None:
+    """Refuse a callback that cannot be called, or that would hand back a coroutine unawaited."""
+    if value is None:
+        return
+    if not callable(value):
+        raise TypeError(f"{name} must be a function or None; got a {type(value).__name__}")
+    # 0x80 is CO_COROUTINE: importing inspect for it would cost a fifth of this package's import time.
+    code = getattr(value, "__code__", None)
+    if code is not None and code.co_flags & 0x80:
+        raise TypeError(f"{name} is an async function; this client calls plain functions: write `def` for `async def`")
+
+
+def check_is_cancelled(value: object) -> None:
+    """Refuse what is neither an Event nor a callable."""
+    if not hasattr(value, "is_set"):
+        check_callable("is_cancelled (a threading.Event or a function)", value)
+
+
+def check_artifacts(directories: Optional[Sequence[str]], callback: object) -> None:
+    """Directories to watch and a callback to answer with come together, or not at all."""
+    if directories and callback is None:
+        raise ValueError("artifacts_dirs needs on_artifact_upload_request: a function that returns where to upload")
+    if callback is not None and not directories:
+        raise ValueError("on_artifact_upload_request needs artifacts_dirs: the directories in the sandbox to watch")
+
+
+@frozen(kw_only=True)
+class CallOptions:
+    """How one call is watched and bounded. What ``invoke`` and ``stream`` take as keywords.
+
+    Attributes:
+        on_artifact_upload_request: says where an artifact goes.
+        on_error_message: told of each error; returns True to go on.
+        is_cancelled: a ``threading.Event``, or a function that returns a bool.
+        timeout (float or None): seconds for connecting, running and draining together.
+        idle_timeout (float or None): seconds that may pass without a message from the runtime.
+        logger: for this call's log records. Default: the client's.
+
+    >>> CallOptions(timeout=True)
+    Traceback (most recent call last):
+    ...
+    TypeError: timeout must be a positive number of seconds, or None for no limit; got a bool
+    """
+
+    on_artifact_upload_request: Optional[OnArtifactUploadRequestCallback] = None
+    on_error_message: Optional[OnErrorMessageCallback] = None
+    is_cancelled: Optional[IsCancelledCallback] = None
+    timeout: Optional[float] = None
+    idle_timeout: Optional[float] = None
+    logger: Optional[Logger] = None
+
+    def __attrs_post_init__(self) -> None:
+        check_seconds("timeout", self.timeout)
+        check_seconds("idle_timeout", self.idle_timeout)
+        check_callable("on_artifact_upload_request", self.on_artifact_upload_request)
+        check_callable("on_error_message", self.on_error_message)
+        check_is_cancelled(self.is_cancelled)
+
+
+@define(kw_only=True)
+class _RequestOptions:
+    """What ``QueryOptions`` and ``ExecuteCommandsOptions`` share."""
+
+    source_id: Optional[str] = None
+    secrets_to_redact: list[str] = field(factory=list, repr=False)
+    artifacts_dirs: Optional[list[str]] = None
+    artifacts_ignore_content: Optional[str] = None
+    on_assistant_message: Optional[OnAssistantMessageCallback] = field(default=None, repr=False)
+    on_command_output: Optional[OnCommandOutputCallback] = field(default=None, repr=False)
+    on_artifact_upload_request: Optional[OnArtifactUploadRequestCallback] = field(default=None, repr=False)
+    on_error_message: Optional[OnErrorMessageCallback] = field(default=None, repr=False)
+    on_heartbeat: Optional[OnHeartbeatCallback] = field(default=None, repr=False)
+    is_cancelled: Optional[IsCancelledCallback] = field(default=None, repr=False)
+    timeout: Optional[float] = None
+    idle_timeout: Optional[float] = None
+    logger: Optional[Logger] = field(default=None, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        check_artifacts(self.artifacts_dirs, self.on_artifact_upload_request)
+        self.call_options()
+
+    def call_options(self) -> CallOptions:
+        """The part that bounds the call, checked."""
+        return CallOptions(**{a.name: getattr(self, a.name) for a in attrs.fields(CallOptions)})
+
+    def _wire_fields(self, cls: type) -> dict[str, Any]:
+        """The options that ``cls``, a message class, has a field for."""
+        shared = attrs.fields_dict(cls).keys() & attrs.fields_dict(type(self)).keys()
+        return {name: getattr(self, name) for name in shared}
+
+
+@define(kw_only=True)
+class QueryOptions(_RequestOptions):
+    """The options of ``query()``.
+
+    Attributes:
+        system_prompt (str): the agent's instructions.
+        model (str or None): the model to use. Default: the runtime's own.
+        output_format_json_schema_str (str or None): a JSON text ``{"type": "json_schema", "schema": {…}}``;
+            with it ``result.data`` is a ``StructuredOutputResult``, without it a ``TextResult``.
+        agent_env (dict[str, str] or None): environment variables for the agent. Not in ``repr``.
+        pre_agent_downloadables (list[RuntimeEnvironmentDownloadableInterface] or None): fetched first.
+        pre_agent_invocation_commands, post_agent_invocation_commands (list[CommandInterface] or None): run
+            before and after the agent.
+        source_id (str or None): your name for the run.
+        secrets_to_redact (list[str]): strings that the runtime must not send back. Not in ``repr``.
+        artifacts_dirs (list[str] or None): directories in the sandbox whose files are offered for upload;
+            goes together with ``on_artifact_upload_request``.
+        artifacts_ignore_content (str or None): gitignore lines for them.
+        on_assistant_message, on_command_output, on_heartbeat: called with each message of that type.
+        on_artifact_upload_request: called for each file; returns an ``ArtifactUploadResult`` or a
+            ``(presigned_url, content_type)`` tuple.
+        on_error_message: called with each error; return True to go on ("this one is soft").
+        is_cancelled: a ``threading.Event``, or a function that returns a bool.
+        timeout (float or None): seconds for the whole call. Default None: no limit.
+        idle_timeout (float or None): seconds that may pass without a message. Default None: no limit.
+        logger: for this call's log records. Default: the client's.
+
+    Raises:
+        TypeError, ValueError: for a value that cannot be meant, with what to write instead.
+
+    >>> QueryOptions(system_prompt="Be brief.", timeout=300).timeout
+    300
+    """
+
+    system_prompt: str
+    model: Optional[str] = None
+    output_format_json_schema_str: Optional[str] = None
+    agent_env: Optional[dict[str, str]] = field(default=None, repr=False)
+    pre_agent_downloadables: Optional[list[m.RuntimeEnvironmentDownloadableInterface]] = None
+    pre_agent_invocation_commands: Optional[list[m.CommandInterface]] = None
+    post_agent_invocation_commands: Optional[list[m.CommandInterface]] = None
+
+    def invocation(self, prompt: str) -> m.InvocationMessage:
+        """The message that these options and ``prompt`` make.
+
+        >>> QueryOptions(system_prompt="Be brief.").invocation("Hello").user_prompt
+        'Hello'
+        """
+        return m.InvocationMessage(user_prompt=prompt, **self._wire_fields(m.InvocationMessage))
+
+
+@define(kw_only=True)
+class ExecuteCommandsOptions(_RequestOptions):
+    """The options of ``execute_commands()``: those of ``QueryOptions`` that have to do with commands.
+
+    Attributes:
+        pre_execution_downloadables (list[RuntimeEnvironmentDownloadableInterface] or None): fetched first.
+        source_id, secrets_to_redact, artifacts_dirs, artifacts_ignore_content, on_assistant_message,
+        on_command_output, on_heartbeat, on_artifact_upload_request, on_error_message, is_cancelled, timeout,
+        idle_timeout, logger: as in ``QueryOptions``.
+
+    Raises:
+        TypeError, ValueError: for a value that cannot be meant, with what to write instead.
+
+    >>> ExecuteCommandsOptions(timeout=60).timeout
+    60
+    """
+
+    pre_execution_downloadables: Optional[list[m.RuntimeEnvironmentDownloadableInterface]] = None
+
+    def message(self, commands: Sequence[m.CommandInterface]) -> m.CommandExecutionMessage:
+        """The message that these options and ``commands`` make.
+
+        >>> ExecuteCommandsOptions().message([m.CommandInterface(command="ls")]).commands[0].command
+        'ls'
+        """
+        return m.CommandExecutionMessage(commands=list(commands), **self._wire_fields(m.CommandExecutionMessage))
