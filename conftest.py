@@ -1,0 +1,99 @@
+"""What the whole suite shares: the guard against leaks, and the names that docstring examples may use."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any, Union
+
+import pytest
+from hypothesis import settings
+
+pytest_plugins = ["pytester"]
+
+# A busy machine is no fault of the code: what must be quick has a test that says how quick.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
+
+# What is collected only where its dependency is installed: suites with a tox environment of their own,
+# and the modules behind an extra.
+NEEDS = {
+    "runtimeuse_sync/_pytest_plugin.py": "websockets",
+    "runtimeuse_sync/cli": "rich",
+    "runtimeuse_sync/local": "websockets",
+    "runtimeuse_sync/testing.py": "websockets",
+    "tests/interop": "runtimeuse_client",
+    "tests/packaging": "build",
+}
+collect_ignore = [path for path, module in NEEDS.items() if find_spec(module) is None]
+
+# --- nothing is left behind --------------------------------------------------------------------------
+
+DESCRIPTORS = "/proc/self/fd"
+
+# Seconds that a peer's thread may need to notice that its connection is closed.
+GRACE = 2.0
+
+Resource = Union[threading.Thread, tuple[int, str]]
+
+
+def _resources() -> set[Resource]:
+    """The threads that live, and the descriptors that are open, each with what it points to."""
+    found: set[Resource] = set(threading.enumerate())
+    for name in os.listdir(DESCRIPTORS) if os.path.isdir(DESCRIPTORS) else ():
+        # The descriptor of this very listing is gone by now.
+        with contextlib.suppress(FileNotFoundError):
+            found.add((int(name), os.readlink(f"{DESCRIPTORS}/{name}")))
+    return found
+
+
+def _left_since(before: set[Resource]) -> set[Resource]:
+    give_up = time.monotonic() + GRACE
+    while left := _resources() - before:
+        if time.monotonic() > give_up:
+            break
+        time.sleep(0.005)
+    return left
+
+
+def _describe(resource: Resource) -> str:
+    if isinstance(resource, threading.Thread):
+        return f"thread {resource.name!r}"
+    descriptor, target = resource
+    ends = _ends(descriptor) if target.startswith("socket:") else ""
+    return f"descriptor {descriptor} ({target}{ends})"
+
+
+def _ends(descriptor: int) -> str:
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as end:
+        return f" from {end.getsockname()} to {end.getpeername()}"
+    return ""
+
+
+@pytest.fixture(autouse=True)
+def no_leaks(examples: None) -> Iterator[None]:
+    """Fail a test that leaves a thread or a descriptor behind. Being the first fixture, it is torn down last."""
+    before = _resources()
+    yield
+    if left := _left_since(before):
+        pytest.fail("left behind: " + ", ".join(sorted(map(_describe, left))), pytrace=False)
+
+
+# --- docstring examples ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def example_names() -> dict[str, Any]:
+    """The names that every docstring example may use without saying where they come from."""
+    return {}
+
+
+@pytest.fixture
+def examples(request: pytest.FixtureRequest, doctest_namespace: dict[str, Any]) -> None:
+    if isinstance(request.node, pytest.DoctestItem):
+        doctest_namespace.update(request.getfixturevalue("example_names"))
