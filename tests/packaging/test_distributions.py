@@ -1,0 +1,88 @@
+"""What is uploaded: the sdist and the wheel, and the wheel installed alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "runtimeuse_sync"
+
+# Building and installing ask the package index.
+pytestmark = pytest.mark.timeout(300)
+
+CORE_DEPENDENCIES = {"attrs", "cattrs", "exceptiongroup", "typing-extensions", "websocket-client"}
+EXTRA_MODULES = {"click", "orjson", "pathspec", "rich", "watchdog", "websockets"}
+
+
+def run(*command: object) -> str:
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--outdir", directory, ROOT)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    (path,) = built.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def clean_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of an environment that holds the wheel and the core's dependencies alone."""
+    directory = tmp_path_factory.mktemp("clean")
+    venv.create(directory, with_pip=True)
+    python = directory / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    run(python, "-m", "pip", "install", wheel)
+    return python
+
+
+def test_the_index_would_take_them(built: Path) -> None:
+    run(sys.executable, "-m", "twine", "check", "--strict", *built.iterdir())
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
+    shipped = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    sources = {path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    assert shipped == {path.relative_to(ROOT).as_posix() for path in sources}
+    assert "runtimeuse_sync/py.typed" in shipped
+
+
+def test_the_sdist_can_be_tested(built: Path) -> None:
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert names >= {"CHANGELOG.rst", "LICENSE", "conftest.py", "tox.ini", "tests/packaging/test_distributions.py"}
+
+
+def test_the_core_needs_no_more_than_it_says(clean_python: Path) -> None:
+    listed = json.loads(run(clean_python, "-m", "pip", "list", "--format", "json"))
+    names = {entry["name"].lower().replace("_", "-") for entry in listed} - {"pip", "setuptools"}
+    assert names - {"exceptiongroup"} == (CORE_DEPENDENCIES | {"runtimeuse-sync"}) - {"exceptiongroup"}
+    run(clean_python, "-m", "pip", "check")
+
+
+def test_the_core_imports_without_the_extras(clean_python: Path) -> None:
+    listing = "import runtimeuse_sync, sys; print(runtimeuse_sync.__file__, *sys.modules)"
+    file, *modules = run(clean_python, "-I", "-c", listing).split()
+    assert Path(file).is_relative_to(clean_python.parents[1])
+    assert not EXTRA_MODULES & set(modules)
+
+
+def test_every_public_name_is_there(clean_python: Path) -> None:
+    run(clean_python, "-I", "-W", "error", "-c", "from runtimeuse_sync import *; Client")

@@ -1,0 +1,218 @@
+"""What users write, for mypy --strict to judge. Never run; each ``type: ignore`` is a mistake that must be caught.
+
+mypy reports an ``ignore`` that hides nothing, so that a signature grown too loose fails here as well.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import threading
+from typing import Any, Optional, Union
+
+import attrs
+from typing_extensions import assert_type
+
+from runtimeuse_sync import (
+    AgentRuntimeError,
+    AgentRuntimeMessageInterface,
+    ArtifactUploadRequestMessageInterface,
+    ArtifactUploadResult,
+    AssistantMessageInterface,
+    CancelledException,
+    Client,
+    CommandExecutionMessage,
+    CommandExecutionResult,
+    CommandFailedError,
+    CommandInterface,
+    CommandOutputMessageInterface,
+    CommandResultItem,
+    ConnectionFailedError,
+    ConnectionLostError,
+    ErrorMessageInterface,
+    ExecuteCommandsOptions,
+    HeartbeatMessageInterface,
+    InvocationMessage,
+    InvocationTimeoutError,
+    QueryOptions,
+    QueryResult,
+    ResultMessageInterface,
+    RuntimeEnvironmentDownloadableInterface,
+    RuntimeUseClient,
+    StructuredOutputResult,
+    TextResult,
+)
+
+INVOCATION = InvocationMessage(
+    message_type="invocation_message",
+    source_id="nightly-7",
+    system_prompt="You review code.",
+    user_prompt="Review the last commit.",
+    output_format_json_schema_str='{"type": "json_schema", "schema": {"type": "object"}}',
+    secrets_to_redact=["s3cret"],
+    agent_env={"TOKEN": "s3cret"},
+    pre_agent_downloadables=[
+        RuntimeEnvironmentDownloadableInterface(download_url="https://example.com/src.zip", working_dir="/src")
+    ],
+    post_agent_invocation_commands=[CommandInterface(command="make", cwd="/src", env={"CI": "1"})],
+    artifacts_dirs=["/out"],
+)
+
+
+@attrs.define(kw_only=True)
+class ScoredResult(ResultMessageInterface):
+    custom_score: Optional[float] = None
+
+
+def on_result(result: ResultMessageInterface) -> None:
+    print(result.structured_output.get("success"), result.text, result.metadata)
+
+
+def on_scored_result(result: ScoredResult) -> None:
+    print(result.custom_score)
+
+
+def on_assistant(message: AssistantMessageInterface) -> None:
+    print(*message.text_blocks, sep="\n")
+
+
+def on_output(message: CommandOutputMessageInterface) -> None:
+    print(message.stream, message.command, message.text, end="")
+
+
+def on_artifact(request: ArtifactUploadRequestMessageInterface) -> ArtifactUploadResult:
+    return ArtifactUploadResult(presigned_url=f"https://example.com/{request.filename}", content_type="text/plain")
+
+
+def on_artifact_as_tuple(request: ArtifactUploadRequestMessageInterface) -> tuple[str, str]:
+    return f"https://example.com/{request.filename}", "text/plain"
+
+
+def on_error(message: ErrorMessageInterface) -> bool:
+    return "soft" in message.error
+
+
+def on_heartbeat(message: HeartbeatMessageInterface) -> None:
+    print(message.phase, message.elapsed_ms)
+
+
+def configured_clients(context: ssl.SSLContext, tokens: list[str]) -> list[Client]:
+    return [
+        RuntimeUseClient(ws_url="ws://localhost:8080"),
+        Client("https://sandbox.example.com/agent?port=8080", headers={"Authorization": "Bearer …"}),
+        Client("wss://sandbox.example.com", headers=lambda: {"Authorization": tokens[-1]}, ssl_context=context),
+        Client(
+            "ws://sandbox.example.com",
+            proxy=None,
+            connect_timeout=5,
+            ping_interval=None,
+            ping_timeout=None,
+            max_message_size=2**20,
+            cancel_poll_interval=1.5,
+            drain_timeout=10.0,
+            logger=logging.getLogger("agents"),
+        ),
+    ]
+
+
+def one_shot_calls(client: Client) -> None:
+    client.wait_until_ready(timeout=30)
+    client.invoke(
+        invocation=INVOCATION,
+        on_result_message=on_result,
+        result_message_cls=ResultMessageInterface,
+        on_assistant_message=on_assistant,
+        on_command_output=on_output,
+        on_artifact_upload_request=on_artifact_as_tuple,
+        on_error_message=on_error,
+        on_heartbeat=on_heartbeat,
+        is_cancelled=lambda: False,
+        timeout=300,
+        idle_timeout=60.0,
+        logger=logging.LoggerAdapter(logging.getLogger(), {"run": "7"}),
+    )
+    assert_type(client.invoke(INVOCATION), ResultMessageInterface)
+    scored = client.invoke(INVOCATION, on_scored_result, ScoredResult, is_cancelled=threading.Event())
+    assert_type(scored, ScoredResult)
+    assert_type(scored.custom_score, Optional[float])
+
+
+def queries(client: Client) -> str:
+    options = QueryOptions(
+        system_prompt="Be brief.",
+        model="some-model",
+        artifacts_dirs=["/out"],
+        on_artifact_upload_request=on_artifact,
+        on_assistant_message=on_assistant,
+        timeout=300,
+    )
+    result = client.query(prompt="How many files?", options=options)
+    assert_type(result, QueryResult)
+    assert_type(result.metadata, Optional[dict[str, Any]])
+    if isinstance(result.data, TextResult):
+        return result.data.text
+    assert_type(result.data, StructuredOutputResult)
+    return str(result.data.structured_output["count"])
+
+
+def commands(client: Client) -> list[CommandResultItem]:
+    done = client.execute_commands(
+        commands=[CommandInterface(command="make test")],
+        options=ExecuteCommandsOptions(on_command_output=on_output, timeout=60),
+    )
+    assert_type(done, CommandExecutionResult)
+    assert_type(done.results[0].exit_code, int)
+    return client.execute_commands([CommandInterface(command="true")], check=True).results
+
+
+def streams(client: Client) -> Union[ResultMessageInterface, None]:
+    with client.stream(INVOCATION, timeout=60) as run:
+        for message in run:
+            assert_type(message, AgentRuntimeMessageInterface)
+            if isinstance(message, AssistantMessageInterface):
+                print(message.text_blocks)
+            elif isinstance(message, ErrorMessageInterface):
+                run.cancel()
+    return run.result
+
+
+def sessions(client: Client) -> None:
+    with client.session() as session:
+        assert_type(session.query("Hello", QueryOptions(system_prompt="Be brief.")), QueryResult)
+        assert_type(session.execute_commands([CommandInterface(command="ls")], check=True), CommandExecutionResult)
+        assert_type(session.invoke(INVOCATION, result_message_cls=ScoredResult), ScoredResult)
+        threading.Timer(5, session.abort).start()
+        with session.stream(INVOCATION) as run:
+            assert_type(next(iter(run)), AgentRuntimeMessageInterface)
+    client.abort()
+
+
+def errors(client: Client) -> object:
+    try:
+        return client.execute_commands([CommandInterface(command="make")], check=True)
+    except CommandFailedError as error:
+        return assert_type(error.results, list[CommandResultItem])
+    except AgentRuntimeError as error:
+        return error.error, error.metadata, assert_type(error.result, Optional[ResultMessageInterface])
+    except ConnectionFailedError as error:
+        return assert_type(error.status, Optional[int])
+    except ConnectionLostError as error:
+        return assert_type(error.code, int), assert_type(error.reason, str)
+    except (CancelledException, InvocationTimeoutError):
+        return None
+
+
+def mistakes(client: Client) -> None:
+    def on_artifact_without_type(request: ArtifactUploadRequestMessageInterface) -> str:
+        return request.filename
+
+    client.invoke(INVOCATION, on_scored_result, ResultMessageInterface)  # type: ignore[arg-type]
+    client.invoke(INVOCATION, result_message_cls=dict)  # type: ignore[type-var]
+    client.invoke(INVOCATION, on_artifact_upload_request=on_artifact_without_type)  # type: ignore[arg-type]
+    client.invoke(INVOCATION, timeout="300")  # type: ignore[arg-type]
+    client.query("Hello")  # type: ignore[call-arg]
+    client.query("Hello", QueryOptions())  # type: ignore[call-arg]
+    client.execute_commands(["ls"])  # type: ignore[list-item]
+    InvocationMessage(system_prompt="Be brief.")  # type: ignore[call-arg]
+    InvocationMessage("Be brief.", "Hello")  # type: ignore[misc]
+    CommandExecutionMessage(commands=CommandInterface(command="ls"))  # type: ignore[arg-type]
