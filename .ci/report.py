@@ -6,6 +6,7 @@ import json
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Optional
 from xml.etree import ElementTree
 
 # Listed, but not promised: every other interpreter must be there.
@@ -24,7 +25,9 @@ def _counts(suite: ElementTree.Element) -> Counter[str]:
     return Counter(passed=total - failed - skipped, failed=failed, skipped=skipped)
 
 
-def fault_of(part: str, result: dict[str, object]) -> str:
+def fault_of(part: str, result: Optional[dict[str, bool]]) -> str:
+    if result is None:
+        return "did not run"
     if not result["success"]:
         return "failed"
     return "was skipped" if result["skipped"] and part not in MAY_BE_SKIPPED else ""
@@ -34,7 +37,7 @@ def main(results: Path) -> int:
     parts = json.loads(results.read_text(encoding="utf-8"))["testenvs"]
     totals: Counter[str] = Counter()
     for part, outcome in parts.items():
-        tests, fault = tests_of(part), fault_of(part, outcome["result"])
+        tests, fault = tests_of(part), fault_of(part, outcome.get("result"))
         if fault:
             print(f"{part} {fault}")
         # A part without tests that fails is one failure.
