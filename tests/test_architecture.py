@@ -32,6 +32,9 @@ ORDER = (
     "_connection",
     "transports",
     "_exchange",
+    "_driver",
+    "run",
+    "_calls",
     "session",
     "client",
     "__init__",
@@ -55,7 +58,6 @@ SOLE_USERS = {
     "pathspec": (),
     "pytest": (),
     "rich": (),
-    "watchdog": (),
     "watchfiles": (),
     "websockets": (),
 }

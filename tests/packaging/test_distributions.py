@@ -20,11 +20,12 @@ PACKAGE = ROOT / "runtimeuse_sync"
 pytestmark = pytest.mark.timeout(300)
 
 CORE_DEPENDENCIES = {"attrs", "cattrs", "exceptiongroup", "typing-extensions", "websocket-client"}
-EXTRA_MODULES = {"click", "orjson", "pathspec", "rich", "watchdog", "websockets"}
+EXTRA_MODULES = {"click", "orjson", "pathspec", "rich", "watchfiles", "websockets"}
 
 
-def run(*command: object) -> str:
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+def run(*command: object, **environment: object) -> str:
+    variables = {**os.environ, **{name: str(value) for name, value in environment.items()}}
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=variables)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -86,3 +87,25 @@ def test_the_core_imports_without_the_extras(clean_python: Path) -> None:
 
 def test_every_public_name_is_there(clean_python: Path) -> None:
     run(clean_python, "-I", "-W", "error", "-c", "from runtimeuse_sync import *; Client")
+
+
+@pytest.mark.parametrize(("module", "extra"), [("local", "local"), ("testing", "local")])
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(
+    clean_python: Path, module: str, extra: str
+) -> None:
+    caught = f"""
+try:
+    import runtimeuse_sync.{module}
+except ImportError as error:
+    print(error)
+"""
+    assert f'pip install "runtimeuse-sync[{extra}]"' in run(clean_python, "-I", "-c", caught)
+
+
+def test_the_pytest_plugin_is_harmless_without_its_extra(clean_python: Path, tmp_path: Path) -> None:
+    run(clean_python, "-m", "pip", "install", "--target", tmp_path / "pytest", "pytest")
+    (tmp_path / "test_it.py").write_text("def test_it():\n    pass\n", encoding="utf-8")
+    pytest_here = (clean_python, "-m", "pytest", "-W", "error", "--rootdir", tmp_path, "-p", "no:cacheprovider")
+    listed = run(*pytest_here, "--fixtures", "-v", tmp_path / "test_it.py", PYTHONPATH=tmp_path / "pytest")
+    assert "scripted_runtime" in listed
+    assert "1 passed" in run(*pytest_here, tmp_path / "test_it.py", PYTHONPATH=tmp_path / "pytest")
