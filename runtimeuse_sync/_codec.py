@@ -53,7 +53,7 @@ RuntimeMessage = Union[m.AgentRuntimeMessageInterface, RawResult, UnknownMessage
 # --- strict hooks: cattrs by itself turns None into "None" and "false" into True ----------------------
 
 
-class _Mismatch(ValueError):
+class _MismatchError(ValueError):
     """A value of the wrong type. Says the types, never the value: it may be a secret."""
 
     def __init__(self, expected: str, value: object) -> None:
@@ -75,7 +75,7 @@ def _exactly(kind: type, name: str) -> Hook:
     def structure(value: Any, _: object) -> Any:
         if type(value) is kind:
             return value
-        raise _Mismatch(name, value)
+        raise _MismatchError(name, value)
 
     return structure
 
@@ -83,7 +83,7 @@ def _exactly(kind: type, name: str) -> Hook:
 def _number(value: Any, _: object) -> Union[int, float]:
     if type(value) is float or type(value) is int:
         return cast("float", value)
-    raise _Mismatch("a number", value)
+    raise _MismatchError("a number", value)
 
 
 def _string_map(value: Any, _: object) -> dict[str, str]:
@@ -98,7 +98,7 @@ def _guarded(kind: type, name: str, hook: Hook) -> Hook:
     def structure(value: Any, cls: Any) -> Any:
         if type(value) is kind:
             return hook(value, cls)
-        raise _Mismatch(name, value)
+        raise _MismatchError(name, value)
 
     return structure
 
@@ -131,7 +131,8 @@ def configure(*, explain: bool) -> Converter:
 
     def result_data(value: Any, _: object) -> m.ResultData:
         tag = converter.structure(value, _DataTag).type
-        return converter.structure(value, m.TextResult if tag == "text" else m.StructuredOutputResult)
+        cls: type[Any] = m.TextResult if tag == "text" else m.StructuredOutputResult
+        return cast("m.ResultData", converter.structure(value, cls))
 
     converter.register_structure_hook_func(lambda cls: cls == m.ResultData, result_data)
     return converter
@@ -140,12 +141,14 @@ def configure(*, explain: bool) -> Converter:
 def _object_hook(cls: type, converter: Converter) -> Hook:
     attrs.resolve_types(cls)
     # A tag is a constant: leaving it to the class's default spares a string for each message.
-    constants = [a.name for a in attrs.fields(cls) if a.name in ("message_type", "type") and a.default is not attrs.NOTHING]
+    constants = [
+        a.name for a in attrs.fields(cls) if a.name in ("message_type", "type") and a.default is not attrs.NOTHING
+    ]
     omitted: Any = {name: override(omit=True) for name in constants}
     return cast("Hook", make_dict_structure_fn(cls, converter, **omitted))
 
 
-@lru_cache(maxsize=None)
+@lru_cache(maxsize=2)
 def _converter(*, explain: bool) -> Converter:
     return configure(explain=explain)
 
@@ -186,12 +189,16 @@ else:
             return _parse_strictly(payload)
 
 
+def _tag(cls: type) -> str:
+    return cast("str", attrs.fields_dict(cls)["message_type"].default)
+
+
 class _Kinds(dict[str, Hook]):
     """``message_type`` -> compiled hook, each compiled when it is first needed."""
 
     def __init__(self, classes: tuple[type, ...]) -> None:
         super().__init__()
-        self.classes: dict[str, type] = {attrs.fields_dict(cls)["message_type"].default: cls for cls in classes}
+        self.classes = {_tag(cls): cls for cls in classes}
 
     def __missing__(self, message_type: str) -> Hook:
         hook = _object_hook(self.classes[message_type], _converter(explain=False))
@@ -261,12 +268,11 @@ def _structure(fields: Fields, cls: type) -> Any:
         return _converter(explain=True).structure(fields, cls)
     except Exception as error:  # noqa: BLE001 - cattrs wraps hooks' errors in groups of its own
         fault = transform_error(error, format_exception=_describe)[0].replace(" @ ", " at ")
-        kind = attrs.fields_dict(cls)["message_type"].default
-        raise ProtocolError(f"{kind}: {fault}", close_code=_BAD_PAYLOAD) from None
+        raise ProtocolError(f"{_tag(cls)}: {fault}", close_code=_BAD_PAYLOAD) from None
 
 
 def _describe(error: BaseException, _: Optional[type]) -> str:
-    if isinstance(error, _Mismatch):
+    if isinstance(error, _MismatchError):
         return str(error)
     return _MISSING if isinstance(error, KeyError) else "a value that this field does not take"
 
@@ -297,7 +303,7 @@ def encode(message: Any) -> bytes:
 
 def _with_old_names(fields: Fields) -> Fields:
     old = {old: fields[new] for new, old in _OLD_NAMES.items() if new in fields}
-    directories = fields.get("artifacts_dirs") or ()
+    directories: Any = fields.get("artifacts_dirs") or []
     if len(directories) == 1:
         old["artifacts_dir"] = directories[0]
     return {**fields, **old}

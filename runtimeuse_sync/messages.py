@@ -14,7 +14,7 @@ from attrs import define, field
 from attrs.validators import deep_iterable, deep_mapping, instance_of, optional
 
 _string = instance_of(str)
-_strings = deep_iterable(_string, instance_of((list, tuple)))
+_strings: Any = deep_iterable(_string, instance_of((list, tuple)))
 _env = optional(deep_mapping(_string, _string, instance_of(dict)))
 _optional_string = optional(_string)
 

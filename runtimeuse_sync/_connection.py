@@ -1,0 +1,399 @@
+"""The connection thread: it alone connects, reads, decodes, writes, pings and closes.
+
+``WebSocketConnection`` is the caller's side: an inbox to take from, an outbox to put into, a waker.
+``_Worker`` is the thread's side. With one thread around the socket there is no lock around TLS, and nothing
+that a caller does, or fails to do, keeps pings from being answered.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import selectors
+import ssl
+import threading
+import weakref
+from collections import deque
+from typing import Any, Callable, Optional
+
+import attrs
+
+from ._deadline import Deadline
+from ._frames import Binary, Close, FrameDecoder, Opcode, Ping, encode_close, encode_frame
+from ._handshake import AbandonedError, Dialer, Selector, Socket, Stream
+from ._inbox import Batch, Inbox
+from ._keepalive import Keepalive
+from ._waker import Waker
+from .exceptions import ConnectionFailedError, ConnectionLostError, ProtocolError, RuntimeUseError
+
+logger = logging.getLogger(__name__)
+
+READ_SIZE = 256 * 1024
+# How much may wait undelivered before the thread stops reading: bytes on the wire, and what an object takes
+# beyond them.
+BACKLOG_LIMIT = 8 * 1024 * 1024
+MESSAGE_OVERHEAD = 200
+# Seconds to wait, after the end, for the peer to read the goodbye and close.
+LINGER = 1.0
+_ABNORMAL = 1006
+
+
+@attrs.frozen(kw_only=True)
+class ConnectionSettings:
+    """What ``Client`` was told about connections; seconds and bytes."""
+
+    connect_timeout: Optional[float]
+    ping_interval: Optional[float]
+    ping_timeout: Optional[float]
+    max_message_size: Optional[int]
+
+
+class WebSocketConnection:
+    """One connection to a runtime. Implements ``transports.Connection``."""
+
+    def __init__(
+        self,
+        dialer: Dialer,
+        settings: ConnectionSettings,
+        *,
+        encode: Callable[[Any], bytes],
+        decode: Callable[[bytes], Any],
+    ) -> None:
+        self._encode = encode
+        self._decode = decode
+        self._dialer = dialer
+        self._settings = settings
+        self._worker: Optional[_Worker] = None
+        self._thread: Optional[threading.Thread] = None
+        self._deadline = Deadline(None)
+
+    @property
+    def is_open(self) -> bool:
+        return self._worker is not None and self._worker.is_open
+
+    def open(self, timeout: Optional[float]) -> None:
+        """Begin to connect; ``receive`` tells how it went. What is sent meanwhile waits for the handshake."""
+        limits = [limit for limit in (timeout, self._settings.connect_timeout) if limit is not None]
+        self._deadline = Deadline(min(limits, default=None))
+        self._worker = worker = _Worker(self._dialer, self._settings, self._decode, self._deadline)
+        # A safety net: a connection that was forgotten, or lost to a signal between two lines, ends as well.
+        weakref.finalize(self, worker.abandon).atexit = False
+        self._thread = threading.Thread(target=worker.run, name="runtimeuse-connection", daemon=True)
+        self._thread.start()
+
+    def send(self, message: Any) -> None:
+        if self._worker is not None:
+            self._worker.send(encode_frame(Opcode.TEXT, self._encode(message)))
+
+    def receive(self, timeout: float) -> Batch:
+        assert self._worker is not None
+        if not self._worker.is_open and self._deadline.expired:
+            return self._receive_late()
+        limit = math.inf if self._worker.is_open else self._deadline.remaining()
+        return self._worker.inbox.get(min(timeout, limit))
+
+    def _receive_late(self) -> Batch:
+        """The thread should have given up by now; if a host look-up holds it, give up without it."""
+        assert self._worker is not None
+        batch = self._worker.inbox.get(0.1)
+        if batch or self._worker.is_open:
+            return batch
+        timeout = f"{self._deadline.timeout:g} s"
+        raise ConnectionFailedError(
+            f"cannot connect to {self._dialer.endpoint}: timed out after {timeout} while looking up the host",
+            reason="timed out",
+        )
+
+    def wake(self) -> None:
+        if self._worker is not None:
+            self._worker.inbox.wake()
+
+    def close(self, timeout: float) -> None:
+        """Send what is waiting, shake hands on the end, and go; after ``timeout`` seconds, go."""
+        worker, thread = self._worker, self._thread
+        if worker is None:
+            return
+        worker.close(timeout)
+        if thread is None or thread.ident is None:
+            worker.waker.close()  # a signal came before the thread was started
+        else:
+            # A host look-up cannot be cut short: its thread ends when it returns.
+            thread.join(timeout + 0.2 if worker.has_dialed else 0.2)
+
+
+class _Worker:
+    """The thread's side. Attributes without a remark are touched by the thread alone."""
+
+    def __init__(
+        self, dialer: Dialer, settings: ConnectionSettings, decode: Callable[[bytes], Any], deadline: Deadline
+    ) -> None:
+        self.is_open = False  # read by the caller
+        self.has_dialed = False  # read by the caller
+        self.waker = Waker()
+        self.inbox = Inbox(BACKLOG_LIMIT, self.waker.wake)
+        self._dialer = dialer
+        self._decode = decode
+        self._connect_deadline = deadline
+        self._outbox: deque[bytes] = deque()  # appended to by any thread
+        self._close_by: Optional[Deadline] = None  # written by any thread: the caller is done with this
+        self._decoder = FrameDecoder(settings.max_message_size)
+        self._keepalive = Keepalive(settings.ping_interval, settings.ping_timeout)
+        self._unsent = memoryview(b"")
+        self._write_wants_read = False  # TLS has to read before it can write
+        self._end: Optional[RuntimeUseError] = None  # why it ended; the first reason wins
+        self._leave_by: Optional[Deadline] = None  # how long to wait for the peer after the end
+        self._write_error: Optional[OSError] = None
+        self._close_sent = False
+        self._peer_closed = False
+        self._gone = False  # the socket is of no more use
+
+    # --- any thread ---------------------------------------------------------------------------------
+
+    def send(self, frame: bytes) -> None:
+        self._outbox.append(frame)
+        self.waker.wake()
+
+    def close(self, timeout: float) -> None:
+        self._close_by = Deadline(timeout)
+        self.waker.wake()
+
+    def abandon(self) -> None:
+        self.close(0.0)
+
+    # --- the thread's life --------------------------------------------------------------------------
+
+    def run(self) -> None:
+        try:
+            stream = self._dialer.dial(self.waker, lambda: self._close_by is None, self._connect_deadline)
+            self.has_dialed = True
+            self._serve(stream)
+        except RuntimeUseError as error:
+            self._finish(error)
+        except AbandonedError:
+            self._lose(_ABNORMAL, "closed before it was open")
+        except Exception as error:  # noqa: BLE001 - the caller must hear of it, whatever it is
+            self._lose(_ABNORMAL, f"{type(error).__name__} in the connection thread", error)
+        finally:
+            self.has_dialed = True
+            self.waker.close()
+
+    def _serve(self, stream: Stream) -> None:
+        logger.debug("connected to %s", self._dialer.endpoint)
+        self._keepalive.heard()
+        self.is_open = True
+        self.inbox.wake()
+        try:
+            with Selector() as selector:
+                self._loop(stream, selector)
+        except OSError as error:
+            self._lose(_ABNORMAL, _words(error), error)
+        finally:
+            stream.sock.close()
+        broken = self._write_error
+        self._lose(_ABNORMAL, _words(broken) if broken else "closed on this side", broken)
+        logger.debug("connection to %s ended (%s)", self._dialer.endpoint, type(self._end).__name__)
+
+    def _loop(self, stream: Stream, selector: selectors.BaseSelector) -> None:
+        sock = stream.sock
+        selector.register(self.waker, selectors.EVENT_READ)
+        registered = 0
+        if stream.early_data:
+            self._take(stream.early_data)
+        while not self._is_over():
+            self._say_goodbye()
+            self._flush(sock)
+            registered = _register(selector, sock, registered, self._interest())
+            ready = {key.fileobj for key, _ in selector.select(self._patience(sock))}
+            if self.waker in ready:
+                self.waker.clear()
+            if registered & selectors.EVENT_READ and (sock in ready or _has_decrypted(sock)):
+                self._read(sock)
+            self._keep_alive()
+
+    def _interest(self) -> int:
+        write = self._unsent and not self._write_wants_read
+        return (selectors.EVENT_READ if self._reads() else 0) | (selectors.EVENT_WRITE if write else 0)
+
+    def _reads(self) -> bool:
+        """Not while the inbox is full. On the way out, what comes is thrown away, so there is room."""
+        return self._end is not None or self._close_by is not None or not self.inbox.is_full()
+
+    def _patience(self, sock: Socket) -> float:
+        """Seconds until there is something to do without being woken."""
+        if self._reads() and _has_decrypted(sock):
+            return 0.0
+        deadlines = [d.remaining() for d in (self._close_by, self._leave_by) if d is not None]
+        return min(deadlines) if deadlines else self._keepalive.pause()
+
+    def _is_over(self) -> bool:
+        if self._peer_closed and self._close_sent and not self._unsent and not self._outbox:
+            return True
+        deadlines = [d for d in (self._close_by, self._leave_by) if d is not None]
+        return self._gone or any(deadline.expired for deadline in deadlines)
+
+    # --- the end ------------------------------------------------------------------------------------
+
+    def _finish(self, error: RuntimeUseError) -> None:
+        if self._end is None:
+            self._end = error
+            self._leave_by = Deadline(LINGER)
+            self.inbox.end(error)
+
+    def _lose(self, code: int, reason: str, cause: Optional[BaseException] = None) -> None:
+        error = ConnectionLostError(code, reason)
+        error.__cause__ = cause
+        self._finish(error)
+
+    def _say_goodbye(self) -> None:
+        """Queue a Close frame behind all else, once this side or the peer is done."""
+        if not self._close_sent and (self._end is not None or self._close_by is not None):
+            self._close_sent = True
+            self._outbox.append(encode_close(_close_code(self._end)))
+
+    # --- writing ------------------------------------------------------------------------------------
+
+    def _flush(self, sock: Socket) -> None:
+        try:
+            while self._unsent or self._outbox:
+                if not self._unsent:
+                    self._unsent = memoryview(_joined(self._outbox))
+                self._unsent = self._unsent[sock.send(self._unsent) :]
+                self._keepalive.wrote()
+        except (BlockingIOError, ssl.SSLWantWriteError):
+            self._keepalive.stalled()
+        except ssl.SSLWantReadError:
+            self._write_wants_read = True
+            self._keepalive.stalled()
+        except OSError as error:
+            self._stop_writing(error)
+
+    def _stop_writing(self, error: OSError) -> None:
+        """The peer takes nothing more. What it said before, perhaps why, is still there to be read."""
+        self._unsent = memoryview(b"")
+        self._outbox.clear()
+        self._close_sent = True
+        if self._write_error is None:
+            self._write_error = error
+            self._leave_by = Deadline(LINGER)
+
+    # --- reading ------------------------------------------------------------------------------------
+
+    def _read(self, sock: Socket) -> None:
+        self._write_wants_read = False
+        data = _receive_records(sock) if isinstance(sock, ssl.SSLSocket) else _receive(sock)
+        if data is None:
+            return
+        self._keepalive.heard()
+        if data:
+            self._take(data)
+        else:
+            self._gone = True
+            self._lose(_ABNORMAL, "the connection ended without a Close frame")
+
+    def _take(self, data: bytes) -> None:
+        batch: list[Any] = []
+        end: Optional[RuntimeUseError] = None
+        try:
+            end = self._decode_into(batch, data)
+        except ProtocolError as error:
+            end = error
+        if batch:
+            self.inbox.put(batch, len(data) + MESSAGE_OVERHEAD * len(batch))
+        if end is not None:
+            self._finish(end)
+
+    def _decode_into(self, batch: list[Any], data: bytes) -> Optional[RuntimeUseError]:
+        """Decode what ``data`` completes, answer pings, and return the peer's goodbye, if there is one."""
+        append, decode = batch.append, self._decode
+        is_wanted = self._end is None and self._close_by is None
+        for event in self._decoder.feed(data):
+            if type(event) is bytes:
+                if is_wanted:
+                    append(decode(event))
+            elif isinstance(event, Ping):
+                self._outbox.append(encode_frame(Opcode.PONG, event.payload))
+            elif isinstance(event, Close):
+                self._peer_closed = True
+                return ConnectionLostError(event.code, event.reason)
+            elif isinstance(event, Binary):
+                append(self._decode_binary(event.payload))
+        return self._decoder.error
+
+    def _decode_binary(self, payload: bytes) -> Any:
+        raise ProtocolError("a binary message; the protocol has text messages only", close_code=1003)
+
+    # --- keepalive ----------------------------------------------------------------------------------
+
+    def _keep_alive(self) -> None:
+        if self._end is not None or self._close_by is not None:
+            return
+        if not self._reads():
+            # The answer to a ping may be among what this side leaves unread.
+            self._keepalive.heard()
+        if self._keepalive.is_dead():
+            self._gone = True
+            self._lose(_ABNORMAL, self._keepalive.verdict())
+        elif self._keepalive.is_due() and not self._unsent:
+            self._outbox.append(encode_frame(Opcode.PING, b""))
+            self._keepalive.pinged()
+
+
+def _register(selector: selectors.BaseSelector, sock: Socket, old: int, new: int) -> int:
+    # A selector takes no empty interest: a socket that is neither read nor written is left out.
+    if old == new:
+        return new
+    if not new:
+        selector.unregister(sock)
+    elif not old:
+        selector.register(sock, new)
+    else:
+        selector.modify(sock, new)
+    return new
+
+
+def _has_decrypted(sock: Socket) -> bool:
+    # Bytes that TLS has already decrypted never wake a selector.
+    return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+
+
+def _receive(sock: Socket) -> Optional[bytes]:
+    """What is there; None for nothing, ``b""`` for the end."""
+    try:
+        return sock.recv(READ_SIZE)
+    except BlockingIOError:
+        return None
+
+
+def _receive_records(sock: ssl.SSLSocket) -> Optional[bytes]:
+    """The same over TLS, where one call gives one record (16 KiB at most): several make a batch."""
+    records: list[bytes] = []
+    size = 0
+    try:
+        while size < READ_SIZE:
+            records.append(sock.recv(READ_SIZE))
+            size += len(records[-1])
+            if not records[-1]:
+                break
+    except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        return b"".join(records) or None
+    return b"".join(records)
+
+
+def _joined(outbox: deque[bytes]) -> bytes:
+    frames = [outbox.popleft()]
+    while outbox:
+        frames.append(outbox.popleft())
+    return b"".join(frames) if len(frames) > 1 else frames[0]
+
+
+def _close_code(end: Optional[RuntimeUseError]) -> int:
+    """The code to close with: the peer's own in answer to its Close, the fault's after a fault."""
+    if isinstance(end, ProtocolError):
+        return end.close_code
+    if isinstance(end, ConnectionLostError) and end.code != _ABNORMAL:
+        return end.code
+    return 1000
+
+
+def _words(error: OSError) -> str:
+    return (error.strerror or type(error).__name__).lower()

@@ -1,0 +1,306 @@
+"""The caller's loop around one exchange: waits, asks, answers, and knows when to stop.
+
+All of it runs on the caller's thread, except ``send_cancel``.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Optional
+
+import attrs
+
+from . import messages as m
+from ._cancellation import Cancellation
+from ._codec import RawResult, UnknownMessage, structure_result
+from ._deadline import Deadline
+from ._exchange import Exchange, Phase, Step
+from .exceptions import (
+    CancelledException,
+    ConnectionLostError,
+    IdleTimeoutError,
+    InvocationTimeoutError,
+    ProtocolError,
+    RuntimeUseError,
+)
+from .options import CallOptions, Logger, OnArtifactUploadRequestCallback
+from .transports import Connection
+
+# The longest wait in one go, in seconds: on Windows Ctrl-C is only seen between two waits.
+LONGEST_WAIT = 0.25
+# How long to wait for the runtime's answer to a cancel_message, in seconds.
+CANCEL_WAIT = 5.0
+IMPATIENT_CANCEL_WAIT = 1.0
+
+
+@attrs.define
+class Line:
+    """A connection, and what has come over it without having been looked at."""
+
+    connection: Connection
+    backlog: deque[Any] = attrs.field(factory=deque)
+    unknown_types: set[str] = attrs.field(factory=set)  # those that have been logged
+
+
+class Driver:
+    """Drives one exchange over a line.
+
+    ``on_artifact`` is the callback for artifact requests, which may be that of an earlier request of the
+    session. ``is_last`` says that the line is closed behind this exchange.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        cancellation: Cancellation,
+        deadline: Deadline,
+        *,
+        options: CallOptions,
+        result_cls: type,
+        drain_timeout: Optional[float],
+        is_last: bool,
+        logger: Logger,
+    ) -> None:
+        self.exchange = exchange
+        self._cancellation = cancellation
+        self._deadline = deadline
+        self._options = options
+        self._result_cls = result_cls
+        self._drain_timeout = drain_timeout
+        self._is_last = is_last
+        self._logger = logger
+        self._line: Optional[Line] = None
+        self.on_artifact = options.on_artifact_upload_request
+        self._idle_since = time.monotonic()
+        self._drain_deadline = Deadline(None)
+        self._look_at = -math.inf  # when to look at clock and cancellation; lowered by any thread
+        self._cancel_token = threading.Lock()  # taken by whoever sends the one cancel_message
+        self.is_unclean = False  # whether messages of this request may still come behind its end
+
+    # --- starting -----------------------------------------------------------------------------------
+
+    def start(
+        self, line: Line, request: m.ClientMessage, on_artifact: Optional[OnArtifactUploadRequestCallback]
+    ) -> None:
+        """Send the request."""
+        self._line = line
+        self.on_artifact = on_artifact
+        # Noted before it is sent: if a signal comes between the two, a cancel_message too many does no harm.
+        self.exchange.start()
+        line.connection.send(request)
+        self._idle_since = time.monotonic()
+        self._cancellation.on_request(self.send_cancel)
+
+    def start_drain(self, line: Line, on_artifact: Optional[OnArtifactUploadRequestCallback], last_result: Any) -> None:
+        """Send no request; only wait for what earlier ones have left."""
+        self._line = line
+        self.on_artifact = on_artifact
+        self.exchange.start_drain(last_result)
+        self._begin_drain()
+
+    @property
+    def time_left(self) -> Optional[float]:
+        """Seconds left of the call's timeout; None without one."""
+        return None if self._deadline.timeout is None else self._deadline.remaining()
+
+    def check(self) -> None:
+        """Before the start: raise if there is nothing to start any more."""
+        if self._cancellation.requested():
+            raise CancelledException
+        self._deadline.check()
+
+    def pause(self) -> float:
+        """How long to wait, at most, before looking at clock and cancellation again."""
+        return self._cancellation.pause(min(LONGEST_WAIT, self._deadline.remaining()))
+
+    # --- the loop -----------------------------------------------------------------------------------
+
+    def deliveries(self) -> Iterator[Any]:
+        """What the caller is to see, in wire order; raises the outcome if it is an error."""
+        exchange, backlog, clock = self.exchange, self._open_line.backlog, time.monotonic
+        while not exchange.is_over:
+            if clock() >= self._look_at:
+                self._look()
+            elif not backlog:
+                self._wait()
+            else:
+                message = backlog.popleft()
+                step = exchange.receive(message)
+                if step is Step.DELIVER:
+                    yield message
+                elif step is Step.RESULT:
+                    yield from self._resolve(message)
+                else:
+                    self._act(step, message)
+        if exchange.error is not None:
+            raise exchange.error
+
+    @property
+    def _open_line(self) -> Line:
+        assert self._line is not None
+        return self._line
+
+    def _wait(self) -> None:
+        """Take the next batch, or find that there is none for now, or never."""
+        pause = min(self.pause(), self._drain_deadline.remaining(), self._idle_left())
+        try:
+            batch = self._open_line.connection.receive(pause)
+        except RuntimeUseError as error:
+            self._disconnect(error)
+            return
+        if batch:
+            self._open_line.backlog.extend(batch)
+            self._idle_since = time.monotonic()
+        else:
+            self._look_at = -math.inf
+
+    def _disconnect(self, error: RuntimeUseError) -> None:
+        is_normal = isinstance(error, ConnectionLostError) and error.code in (1000, 1001, 1005)
+        if self.exchange.phase is Phase.DRAINING and not is_normal:
+            self._logger.warning("the connection broke while artifacts were awaited; some may be missing: %s", error)
+        self.exchange.disconnect(error)
+
+    def _idle_left(self) -> float:
+        if self._options.idle_timeout is None or self.exchange.phase is not Phase.RUNNING:
+            return math.inf
+        return max(0.0, self._idle_since + self._options.idle_timeout - time.monotonic())
+
+    def _look(self) -> None:
+        """Look at clock and cancellation, and set the time of the next look."""
+        # Set first: a request from another thread, which lowers it, must not be overwritten.
+        self._look_at = time.monotonic() + LONGEST_WAIT
+        if self._cancellation.requested():
+            self.cancel(CancelledException(), CANCEL_WAIT)
+        elif self.exchange.phase is Phase.DRAINING:
+            self._look_at_drain()
+        elif self._deadline.expired:
+            self.cancel(InvocationTimeoutError(self._deadline.timeout or 0.0), IMPATIENT_CANCEL_WAIT)
+        elif not self._open_line.backlog and self._idle_left() == 0.0:
+            self.cancel(IdleTimeoutError(self._options.idle_timeout or 0.0), IMPATIENT_CANCEL_WAIT)
+        self._look_at = min(self._look_at, time.monotonic() + self.pause())
+
+    def _look_at_drain(self) -> None:
+        if self._drain_deadline.expired:
+            self._logger.warning(
+                "the runtime did not end the session within %g s; artifacts may be missing",
+                self._drain_deadline.timeout,
+            )
+            self.exchange.stop_waiting()
+
+    # --- what messages ask for ----------------------------------------------------------------------
+
+    def _resolve(self, message: Any) -> Iterator[Any]:
+        try:
+            result = self._as_result(message)
+        except ProtocolError as error:
+            self.exchange.disconnect(error)
+            return
+        self.exchange.resolve(result)
+        if self.exchange.phase is Phase.DRAINING:
+            self._begin_drain()
+        yield result
+
+    def _as_result(self, message: Any) -> Any:
+        if isinstance(message, self._result_cls):
+            return message
+        if isinstance(message, RawResult) and issubclass(self._result_cls, m.ResultMessageInterface):
+            return structure_result(message, self._result_cls)
+        raise ProtocolError(f"a result that answers another kind of request: {type(message).__name__}")
+
+    def _begin_drain(self) -> None:
+        self._drain_deadline = Deadline(self._drain_timeout).earlier(self._deadline)
+        self._open_line.connection.send(m.EndSessionMessage())
+
+    def _act(self, step: Step, message: Any) -> None:
+        if step is Step.ANSWER:
+            self._answer(message)
+        elif step is Step.JUDGE:
+            self._judge(message)
+        elif isinstance(message, UnknownMessage):
+            self._note_unknown(message.message_type)
+
+    def _answer(self, request: m.ArtifactUploadRequestMessageInterface) -> None:
+        if self.on_artifact is None:
+            self._logger.warning("the runtime offers an artifact, but there is no on_artifact_upload_request")
+            return
+        where = _as_upload_result(self.on_artifact(request))
+        self._open_line.connection.send(
+            m.ArtifactUploadResponseMessageInterface(
+                filename=request.filename,
+                filepath=request.filepath,
+                presigned_url=where.presigned_url,
+                content_type=where.content_type,
+            )
+        )
+
+    def _judge(self, error: m.ErrorMessageInterface) -> None:
+        callback = self._options.on_error_message
+        self.exchange.judge(error, is_soft=callback is not None and callback(error) is True)
+
+    def _note_unknown(self, message_type: str) -> None:
+        seen = self._open_line.unknown_types
+        if message_type not in seen and len(seen) < 100:
+            seen.add(message_type)
+            self._logger.warning("skipping messages of the unknown type %.60r", message_type)
+
+    # --- cancelling ---------------------------------------------------------------------------------
+
+    def send_cancel(self) -> None:
+        """Send the ``cancel_message``, once, from any thread."""
+        line = self._line
+        if line is None or self.exchange.phase not in (Phase.RUNNING, Phase.CANCELLING):
+            return
+        if self._cancel_token.acquire(blocking=False):
+            line.connection.send(m.CancelMessage())
+        self._look_at = -math.inf
+        line.connection.wake()
+
+    @property
+    def cancel_was_sent(self) -> bool:
+        return self._cancel_token.locked()
+
+    def cancel(self, error: Optional[BaseException], limit: float) -> None:
+        """End the exchange with ``error``, and wait ``limit`` seconds for the runtime to stop."""
+        if self.exchange.cancel(error):
+            self.is_unclean = True
+            self.send_cancel()
+            self._settle(Deadline(limit))
+
+    def _settle(self, deadline: Deadline) -> None:
+        """Read on, delivering nothing, until the runtime has answered or closed."""
+        exchange, connection = self.exchange, self._open_line.connection
+        while self._may_be_running() and connection.is_open and not deadline.expired:
+            if exchange.phase is Phase.SETTLED:
+                deadline = deadline.earlier(Deadline(IMPATIENT_CANCEL_WAIT))
+            try:
+                batch = connection.receive(min(LONGEST_WAIT, deadline.remaining()))
+            except RuntimeUseError as error:
+                exchange.disconnect(error)
+            else:
+                self._open_line.backlog.extend(batch)
+        self.is_unclean = exchange.phase is Phase.CANCELLING
+        if not exchange.is_over:
+            exchange.stop_waiting()
+
+    def _may_be_running(self) -> bool:
+        """Whether the request may still be running, as far as what has come tells."""
+        exchange, backlog = self.exchange, self._open_line.backlog
+        while backlog and not exchange.is_over:
+            exchange.receive(backlog.popleft())
+        # Who closes the connection anyway need not wait for the last word.
+        return not exchange.is_over and not (exchange.phase is Phase.SETTLED and self._is_last)
+
+
+def _as_upload_result(answer: Any) -> m.ArtifactUploadResult:
+    if isinstance(answer, m.ArtifactUploadResult):
+        return answer
+    if isinstance(answer, tuple) and len(answer) == 2:
+        return m.ArtifactUploadResult(presigned_url=answer[0], content_type=answer[1])
+    raise TypeError(
+        "on_artifact_upload_request must return an ArtifactUploadResult or a (presigned_url, content_type) tuple; "
+        f"it returned a {type(answer).__name__}"
+    )

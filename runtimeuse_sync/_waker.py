@@ -1,0 +1,50 @@
+"""Wakes the connection thread out of its wait: closing a descriptor would not."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+
+class Waker:
+    """A socket pair: one end in the selector, one to write a byte to.
+
+    ``wake`` may be called from any thread, and from a signal handler; the rest belongs to the connection thread.
+    """
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+        self._signalled = False  # a byte is on its way; spares a system call for each further wake
+        # Reentrant, since a signal handler may interrupt its holder. Guards the descriptor against being
+        # closed, and its number reused, between the test and the write.
+        self._lock = threading.RLock()
+        self._closed = False  # guarded by _lock
+
+    def fileno(self) -> int:
+        return self._reader.fileno()
+
+    def wake(self) -> None:
+        with self._lock:
+            if self._signalled or self._closed:
+                return
+            self._signalled = True
+            try:
+                self._writer.send(b"\0")
+            except BlockingIOError:  # pragma: no cover - a full pipe wakes just as well
+                pass
+
+    def clear(self) -> None:
+        """Forget the wake-ups so far. What they were for must be looked at after this, not before."""
+        self._signalled = False
+        try:
+            self._reader.recv(64)
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            self._reader.close()
+            self._writer.close()
