@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import ssl
 import threading
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
 import attrs
 from typing_extensions import assert_type
@@ -27,6 +27,7 @@ from runtimeuse_sync import (
     CommandInterface,
     CommandOutputMessageInterface,
     CommandResultItem,
+    Connection,
     ConnectionFailedError,
     ConnectionLostError,
     ErrorMessageInterface,
@@ -155,6 +156,37 @@ def queries(client: Client) -> str:
     return str(result.data.structured_output["count"])
 
 
+class Loopback:
+    """A transport of the user's own, and its own connection."""
+
+    is_open = True
+
+    def connection(self) -> Connection:
+        return self
+
+    def open(self, timeout: Optional[float]) -> None:
+        self.inbox: list[AgentRuntimeMessageInterface] = []
+
+    def send(self, message: object) -> None:
+        if isinstance(message, InvocationMessage):
+            self.inbox.append(ResultMessageInterface(data=TextResult(text=message.user_prompt)))
+
+    def receive(self, timeout: float) -> list[AgentRuntimeMessageInterface]:
+        batch, self.inbox = self.inbox, []
+        return batch
+
+    def wake(self) -> None:
+        pass
+
+    def close(self, timeout: float) -> None:
+        pass
+
+
+def custom_transport() -> None:
+    Client(transport=Loopback())
+    Client(transport=object())  # type: ignore[arg-type]
+
+
 def commands(client: Client) -> list[CommandResultItem]:
     done = client.execute_commands(
         commands=[CommandInterface(command="make test")],
@@ -165,7 +197,7 @@ def commands(client: Client) -> list[CommandResultItem]:
     return client.execute_commands([CommandInterface(command="true")], check=True).results
 
 
-def streams(client: Client) -> Union[ResultMessageInterface, None]:
+def streams(client: Client) -> ResultMessageInterface:
     with client.stream(INVOCATION, timeout=60) as run:
         for message in run:
             assert_type(message, AgentRuntimeMessageInterface)
@@ -206,7 +238,6 @@ def mistakes(client: Client) -> None:
     def on_artifact_without_type(request: ArtifactUploadRequestMessageInterface) -> str:
         return request.filename
 
-    client.invoke(INVOCATION, on_scored_result, ResultMessageInterface)  # type: ignore[arg-type]
     client.invoke(INVOCATION, result_message_cls=dict)  # type: ignore[type-var]
     client.invoke(INVOCATION, on_artifact_upload_request=on_artifact_without_type)  # type: ignore[arg-type]
     client.invoke(INVOCATION, timeout="300")  # type: ignore[arg-type]
@@ -214,5 +245,4 @@ def mistakes(client: Client) -> None:
     client.query("Hello", QueryOptions())  # type: ignore[call-arg]
     client.execute_commands(["ls"])  # type: ignore[list-item]
     InvocationMessage(system_prompt="Be brief.")  # type: ignore[call-arg]
-    InvocationMessage("Be brief.", "Hello")  # type: ignore[misc]
     CommandExecutionMessage(commands=CommandInterface(command="ls"))  # type: ignore[arg-type]
