@@ -1,0 +1,255 @@
+"""Where the artifacts of a local runtime go: a folder, by way of HTTP."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import mimetypes
+import os
+import secrets
+import socket
+import socketserver
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Any, BinaryIO, Optional, Union, cast
+
+from attrs import frozen
+
+from ..messages import ArtifactUploadRequestMessageInterface, ArtifactUploadResult
+from ._files import is_inside, scratch_path
+
+_CHUNK = 256 * 1024
+_CLOSE_TIMEOUT = 2.0
+
+# Seconds that a client may take for the next piece of its request.
+_STALLED = 30.0
+
+# A colon names a drive or a stream on Windows.
+_FORBIDDEN = "\0:" if os.name == "nt" else "\0"
+
+
+class ArtifactReceiver:
+    """Saves artifacts in a folder: pass it as ``on_artifact_upload_request``.
+
+    A context manager: inside its ``with`` block it receives HTTP PUTs on a loopback port, each at an
+    unguessable URL that works once. A file appears when it is complete, and replaces an older version of itself.
+
+    Files are saved by their name; two files of one name, from different folders, are told apart by a number:
+    ``a.txt``, ``a-2.txt``. With ``roots``, the directories that the runtime watches, sub-folders are kept.
+
+    Args:
+        directory (str or path): where to save; made if need be.
+        roots (sequence of str): the ``artifacts_dirs`` of the request. Default: none.
+        max_file_size (int or None): bytes that a file may have. Default None: no limit.
+
+    Attributes:
+        saved (dict[str, Path]): the file's path in the sandbox -> where it was saved.
+
+    Raises:
+        OSError: if the folder cannot be made.
+
+    >>> import tempfile
+    >>> from runtimeuse_sync.messages import ArtifactUploadRequestMessageInterface
+    >>> with tempfile.TemporaryDirectory() as folder, ArtifactReceiver(folder) as receiver:
+    ...     receiver(ArtifactUploadRequestMessageInterface(filename="a.csv", filepath="/out/a.csv")).content_type
+    'text/csv'
+    """
+
+    def __init__(
+        self,
+        directory: Union[str, os.PathLike[str]],
+        *,
+        roots: Sequence[str] = (),
+        max_file_size: Optional[int] = None,
+    ) -> None:
+        self._directory = Path(directory).absolute()
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._roots = [PurePosixPath(root.replace("\\", "/")) for root in roots]
+        self._max_file_size = math.inf if max_file_size is None else max_file_size
+        self.saved: dict[str, Path] = {}
+        # Guards what follows.
+        self._lock = threading.Lock()
+        self._expected: dict[str, _Expected] = {}
+        self._owners: dict[Path, str] = {}
+        self._server: Optional[_Server] = None
+
+    def __call__(self, request: ArtifactUploadRequestMessageInterface) -> ArtifactUploadResult:
+        """Where the file of ``request`` goes.
+
+        Raises:
+            ValueError: if its name leads out of the folder.
+            RuntimeError: outside the ``with`` block.
+        """
+        if self._server is None:
+            raise RuntimeError("the receiver is not started: use it in a `with` block")
+        parts = self._place(request)
+        token = secrets.token_urlsafe(32)
+        with self._lock:
+            self._expected[token] = _Expected(request.filepath, self._free_path(parts, request.filepath))
+        content_type = mimetypes.guess_type(parts[-1])[0] or "application/octet-stream"
+        url = f"http://127.0.0.1:{self._server.server_port}/{token}"
+        return ArtifactUploadResult(presigned_url=url, content_type=content_type)
+
+    def _place(self, request: ArtifactUploadRequestMessageInterface) -> Sequence[str]:
+        path = PurePosixPath(request.filepath.replace("\\", "/"))
+        below = (path.relative_to(root) for root in self._roots if root in path.parents)
+        place = next(below, PurePosixPath(request.filename.replace("\\", "/")))
+        if not place.parts or place.is_absolute() or ".." in place.parts or any(c in str(place) for c in _FORBIDDEN):
+            raise ValueError("an artifact's name leads out of the folder, or is no file name")
+        return place.parts
+
+    def _free_path(self, parts: Sequence[str], filepath: str) -> Path:
+        plain = self._directory.joinpath(*parts)
+        numbered = (plain.with_name(f"{plain.stem}-{n}{plain.suffix}") for n in itertools.count(2))
+        free = (path for path in itertools.chain([plain], numbered) if self._owners.get(path, filepath) == filepath)
+        path = next(free)
+        self._owners[path] = filepath
+        return path
+
+    def _claim(self, token: str) -> Optional[_Expected]:
+        with self._lock:
+            return self._expected.pop(token, None)
+
+    def _receive(self, token: str, source: BinaryIO, length: Optional[str]) -> HTTPStatus:
+        """Save a body; the status to answer with. A try that failed leaves the URL valid for another."""
+        expected = self._claim(token)
+        if expected is None:
+            return HTTPStatus.NOT_FOUND
+        status = self._save(expected, source, length)
+        with self._lock:
+            if status is HTTPStatus.OK:
+                self.saved[expected.filepath] = expected.target
+            else:
+                self._expected[token] = expected
+        return status
+
+    def _save(self, expected: _Expected, source: BinaryIO, length: Optional[str]) -> HTTPStatus:
+        # isdecimal() takes other scripts' digits too, and int() reads them.
+        if length is None or not (length.isascii() and length.isdecimal()):
+            return HTTPStatus.LENGTH_REQUIRED
+        if int(length) > self._max_file_size:
+            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        try:
+            return self._write(expected.target, source, int(length))
+        except OSError:
+            return HTTPStatus.INTERNAL_SERVER_ERROR
+
+    def _write(self, target: Path, source: BinaryIO, length: int) -> HTTPStatus:
+        # A link in the folder may lead out of it.
+        if not is_inside(target.parent, self._directory):
+            return HTTPStatus.FORBIDDEN
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with scratch_path(target.parent) as path:
+            with open(path, "xb") as file:
+                if not _copy(source, file, length):
+                    return HTTPStatus.BAD_REQUEST
+            os.replace(path, target)
+        return HTTPStatus.OK
+
+    def close(self) -> None:
+        """Stop receiving; an upload under way is cut off. May be called again."""
+        server, self._server = self._server, None
+        if server:
+            server.stop()
+
+    def __enter__(self) -> ArtifactReceiver:
+        self._server = _Server(self._receive)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: Optional[type[BaseException]],
+        exc: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self.close()
+
+
+@frozen
+class _Expected:
+    filepath: str
+    target: Path
+
+
+def _copy(source: BinaryIO, target: BinaryIO, length: int) -> bool:
+    """Copy ``length`` bytes; False if there are fewer."""
+    while length:
+        chunk = source.read(min(_CHUNK, length))
+        if not chunk:
+            return False
+        target.write(chunk)
+        length -= len(chunk)
+    return True
+
+
+Receive = Callable[[str, BinaryIO, Optional[str]], HTTPStatus]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout = _STALLED
+
+    def do_PUT(self) -> None:
+        server = self.server
+        assert isinstance(server, _Server)
+        status = server.receive(self.path.lstrip("/"), cast("BinaryIO", self.rfile), self.headers.get("Content-Length"))
+        # What is left of a refused body must not be read as the next request.
+        self.close_connection = status is not HTTPStatus.OK
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Nothing: the line holds the URL, which is a secret."""
+
+
+class _Server(ThreadingHTTPServer):
+    """Knows its connections, to leave none behind."""
+
+    daemon_threads = True
+
+    def __init__(self, receive: Receive) -> None:
+        self.receive = receive
+        self._open: dict[socket.socket, threading.Thread] = {}
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self._thread = threading.Thread(
+            target=self.serve_forever, args=(0.05,), name="runtimeuse-receiver", daemon=True
+        )
+        self._thread.start()
+
+    def server_bind(self) -> None:
+        # HTTPServer's asks the resolver for a name, which may take seconds.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = "127.0.0.1", self.socket.getsockname()[1]
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        thread = threading.Thread(
+            target=self.process_request_thread,
+            args=(request, client_address),
+            name="runtimeuse-receiving",
+            daemon=True,
+        )
+        self._open[request] = thread
+        thread.start()
+
+    def shutdown_request(self, request: Any) -> None:
+        super().shutdown_request(request)
+        self._open.pop(request, None)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: a client that goes away is no news."""
+
+    def stop(self) -> None:
+        """Stop, and cut off what is under way."""
+        self.shutdown()
+        self.server_close()
+        self._thread.join(_CLOSE_TIMEOUT)
+        for request, thread in tuple(self._open.items()):
+            with suppress(OSError):
+                request.shutdown(socket.SHUT_RDWR)
+            thread.join(_CLOSE_TIMEOUT)

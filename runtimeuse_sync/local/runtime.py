@@ -1,0 +1,151 @@
+"""The runtime that users start."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Optional
+
+from websockets.sync.server import ServerConnection
+
+from ._admission import Admission
+from ._listener import Listener
+from ._processes import Processes
+from ._session import Session
+from ._settings import Settings
+from .handlers import Handler
+
+
+class LocalRuntime:
+    """An agent runtime in this process: speaks the wire protocol of release 0.15 and runs ``handler`` as its agent.
+
+    A context manager: it listens inside the ``with`` block, and at its end every connection is closed, every
+    request cancelled and every process that commands have started is ended. Until then, what a finished
+    request left in the background lives on, across connections.
+
+    A request is served as the real runtime does: downloads (zip archives unpacked), pre-agent commands,
+    the handler, post-agent commands; or commands alone. Files of ``artifacts_dirs`` are offered for upload, each
+    version once, when its writing has settled; files that are there from the start too. A directory that does
+    not exist yet is waited for. ``.artifactignore`` files and ``artifacts_ignore_content`` leave files out.
+
+    It runs commands for whoever can connect. So it listens on loopback alone, unless there is a token that
+    clients have to send as ``Authorization: Bearer …``; and it refuses web pages.
+
+    Args:
+        handler: ``handler(invocation, sender)`` -> str, dict (structured output) or ``HandlerResult``; see
+            ``Sender``. An exception that it raises goes to the client as an error: its text, not its traceback.
+            May be called by several threads at once, one for each connection.
+        host (str): the address to listen on. Default ``"127.0.0.1"``.
+        port (int): the port. Default 0: any free one.
+        token (str or None): what clients have to send. Default None: nothing. Needed for a ``host`` other
+            than loopback.
+        allowed_origins (sequence of str): the web origins, such as ``"https://app.example.com"``, whose pages
+            may connect. Default: none.
+        heartbeat_interval (float): seconds between heartbeats while a request is in flight. Default 15.
+        settle_seconds (float): seconds without writing after which a file counts as finished. Default 2.
+        drain_timeout (float): seconds that the end of a session waits for uploads. Default 60.
+        max_message_size (int): bytes that a client's message may have. Default 100 MiB.
+        max_download_size (int): bytes that a download, and what an archive unpacks to, may have. Default 10 GiB.
+
+    Raises:
+        TypeError, ValueError: for a value that cannot be meant, such as a ``host`` that needs a token.
+        OSError: on entering, if the address cannot be had.
+
+    >>> with LocalRuntime(lambda invocation, sender: invocation.user_prompt.upper()) as runtime:
+    ...     print(runtime.url)  # doctest: +ELLIPSIS
+    ws://127.0.0.1:...
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        token: Optional[str] = None,
+        allowed_origins: Sequence[str] = (),
+        heartbeat_interval: float = 15.0,
+        settle_seconds: float = 2.0,
+        drain_timeout: float = 60.0,
+        max_message_size: int = 100 * 2**20,
+        max_download_size: int = 10 * 2**30,
+    ) -> None:
+        self._settings = Settings(
+            handler=handler,
+            heartbeat_interval=heartbeat_interval,
+            settle_seconds=settle_seconds,
+            drain_timeout=drain_timeout,
+            max_download_size=max_download_size,
+        )
+        self._admission = Admission(token, allowed_origins)
+        self._admission.check_host(host)
+        self._host = host
+        self._port = port
+        self._max_message_size = max_message_size
+        self._processes = Processes()
+        self._listener: Optional[Listener] = None
+        self._closed = threading.Event()
+
+    def __repr__(self) -> str:
+        return f"<LocalRuntime {self.url if self._listener else 'not started'}>"
+
+    @property
+    def url(self) -> str:
+        """Where clients connect: ``ws://host:port``. Raises ``RuntimeError`` unless the runtime is started."""
+        if self._listener is None:
+            raise RuntimeError("the runtime is not started: use it in a `with` block, or call start()")
+        # A wildcard is no address to connect to.
+        host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)
+        return f"ws://[{host}]:{self._listener.port}" if ":" in host else f"ws://{host}:{self._listener.port}"
+
+    def start(self) -> LocalRuntime:
+        """Listen, and serve on threads of the runtime's own; what entering the ``with`` block does."""
+        if self._listener is not None:
+            raise RuntimeError("a runtime is started once: make another one")
+        self._listener = Listener(
+            self._host,
+            self._port,
+            admission=self._admission,
+            max_message_size=self._max_message_size,
+            on_connection=self._serve,
+        )
+        return self
+
+    def _serve(self, connection: ServerConnection) -> None:
+        Session(connection, self._settings, self._processes).serve()
+
+    def serve_forever(self) -> None:
+        """Serve until ``close()`` is called on another thread, or Ctrl-C here; both end cleanly.
+
+        Starts the runtime unless it was started already (to read ``url`` first, use a ``with`` block), and
+        closes it at the end.
+        """
+        if self._listener is None:
+            self.start()
+        try:
+            # In short waits, because on Windows Ctrl-C does not end a long one.
+            while not self._closed.wait(0.25):
+                pass
+        except KeyboardInterrupt:
+            pass
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close every connection, cancel every request, end every process. May be called again, from any thread."""
+        self._closed.set()
+        if self._listener is not None:
+            self._listener.close()
+        self._processes.kill()
+
+    def __enter__(self) -> LocalRuntime:
+        return self.start()
+
+    def __exit__(
+        self,
+        exc_type: Optional[type[BaseException]],
+        exc: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self.close()
