@@ -43,6 +43,7 @@ class Line:
 
     connection: Connection
     backlog: deque[Any] = attrs.field(factory=deque)
+    requests: int = 0  # sent so far
     unknown_types: set[str] = attrs.field(factory=set)  # those that have been logged
 
 
@@ -91,6 +92,7 @@ class Driver:
         self.on_artifact = on_artifact
         # Noted before it is sent: if a signal comes between the two, a cancel_message too many does no harm.
         self.exchange.start()
+        line.requests += 1
         line.connection.send(request)
         self._idle_since = time.monotonic()
         self._cancellation.on_request(self.send_cancel)
@@ -159,8 +161,10 @@ class Driver:
             self._look_at = -math.inf
 
     def _disconnect(self, error: RuntimeUseError) -> None:
-        is_normal = isinstance(error, ConnectionLostError) and error.code in (1000, 1001, 1005)
-        if self.exchange.phase is Phase.DRAINING and not is_normal:
+        if isinstance(error, ConnectionLostError) and error.code in (1000, 1001, 1005):
+            if self._open_line.requests > 1:
+                error = _explained(error)
+        elif self.exchange.phase is Phase.DRAINING:
             self._logger.warning("the connection broke while artifacts were awaited; some may be missing: %s", error)
         self.exchange.disconnect(error)
 
@@ -293,6 +297,17 @@ class Driver:
             exchange.receive(backlog.popleft())
         # Who closes the connection anyway need not wait for the last word.
         return not exchange.is_over and not (exchange.phase is Phase.SETTLED and self._is_last)
+
+
+def _explained(error: ConnectionLostError) -> ConnectionLostError:
+    """What it mostly means when a runtime closes upon the second request of a session."""
+    explained = ConnectionLostError(
+        error.code,
+        "the runtime closed it; runtimes before 0.11 serve one request a connection: open a session for each, "
+        "or call the client itself",
+    )
+    explained.__cause__ = error
+    return explained
 
 
 def _as_upload_result(answer: Any) -> m.ArtifactUploadResult:

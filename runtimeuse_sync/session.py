@@ -14,7 +14,7 @@ from ._cancellation import Cancellation
 from ._deadline import Deadline
 from ._driver import LONGEST_WAIT, Driver, Line
 from ._exchange import Exchange
-from .exceptions import CancelledException, ConnectionLostError, RuntimeUseError
+from .exceptions import CancelledException, RuntimeUseError
 from .options import CallOptions, Logger, OnArtifactUploadRequestCallback
 from .run import CLOSE_WAIT, IMPATIENT_CLOSE_WAIT, Run
 from .transports import Transport
@@ -91,7 +91,6 @@ class Session(Calls):
         self._is_closed = False
         self._is_one_shot = False
         self._connect_timeout: Optional[float] = None
-        self._has_served = False
         self._drains = False
         self._on_artifact: Optional[OnArtifactUploadRequestCallback] = None
         self._last_result: Any = None
@@ -243,10 +242,7 @@ class Session(Calls):
         self._turn.take(driver)
         driver.check()
         line = self._connect(driver.time_left) if self._is_one_shot else self._open_line()
-        if self._has_served:
-            self._check_alive(line)
         self._on_artifact = driver.on_artifact or self._on_artifact
-        self._has_served = True
         driver.start(line, request, self._on_artifact)
 
     def end(self, driver: Driver, cancellation: Cancellation, close_timeout: float) -> None:
@@ -272,14 +268,3 @@ class Session(Calls):
         if self._line is None:
             raise RuntimeUseError("enter the session first: `with client.session() as session:`")
         return self._line
-
-    def _check_alive(self, line: Line) -> None:
-        """Tell a runtime that closes behind its first request from one that is lost in mid-run."""
-        try:
-            line.backlog.extend(line.connection.receive(0.0))
-        except ConnectionLostError as error:
-            raise ConnectionLostError(
-                error.code,
-                "the runtime closed it after the request before; runtimes before 0.11 serve one request a "
-                "connection: open a session for each, or call the client itself",
-            ) from error
