@@ -25,7 +25,7 @@ def scripted_runtime() -> Iterator[Callable[..., ScriptedRuntime]]:
         def test_query(scripted_runtime):
             runtime = scripted_runtime(generation("0.15", Reply(result="done")))
             assert summarise(runtime.url) == "done"
-            assert runtime.received[0].user_prompt.startswith("Summarise")
+            assert runtime.wait_for(InvocationMessage).user_prompt.startswith("Summarise")
     """
     from .testing import ScriptedRuntime
 

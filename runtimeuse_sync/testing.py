@@ -56,7 +56,7 @@ try:
     from websockets.server import ServerProtocol
 except ImportError as error:
     raise ImportError(
-        'runtimeuse_sync.testing needs the package websockets: pip install "runtimeuse-sync[local]"'
+        'runtimeuse_sync.testing needs websockets: pip install "runtimeuse-sync[local]"', name="websockets"
     ) from error
 
 __all__ = ["Disconnected", "Peer", "Reply", "Script", "ScriptedRuntime", "generation"]
@@ -244,7 +244,7 @@ class _Link:
                 self._answer_handshake(event)
             elif isinstance(event, Frame):
                 self._on_frame(event)
-        if self._peer and self._protocol.parser_exc:
+        if self._peer and self._protocol.parser_exc and not self._peer._gone.is_set():
             self._peer._take(ProtocolError(f"broke the WebSocket protocol: {self._protocol.parser_exc}"))
             self._peer._on_leaving("broke the WebSocket protocol")
         self._emit()
@@ -412,7 +412,7 @@ class Peer:
         self._closed.set()
 
     def _unread_faults(self) -> Iterator[ProtocolError]:
-        """What the client did wrong and the script did not notice."""
+        """What the client did wrong, and no script has taken note of."""
         while not self._inbox.empty():
             item = self._inbox.get()
             if isinstance(item, ProtocolError):
@@ -664,6 +664,8 @@ class ScriptedRuntime:
         self._loop.call(self._shut_down)
         self._join_scripts()
         self._loop.stop()
+        for peer in self._peers:
+            self._failures += peer._unread_faults()
         if not self._failures:
             return
         first, *others = self._failures
@@ -790,9 +792,6 @@ class ScriptedRuntime:
         except BaseException as error:  # noqa: BLE001 - the test gets it; pytest's own failures are BaseExceptions
             self._fail(error)
             self._end_failed(peer)
-        finally:
-            for fault in peer._unread_faults():
-                self._fail(fault)
 
     def _end_failed(self, peer: Peer) -> None:
         try:

@@ -196,10 +196,11 @@ class RawServer:
             thread.join(GRACE)
             conn.interrupt()
             thread.join(PATIENCE)
-        if self._failures and error is None:
-            raise self._failures[0]
-        if self._failures and hasattr(error, "add_note"):
-            error.add_note(f"The play failed as well: {self._failures[0]!r}")
+        for failure in self._failures:
+            if error is None:
+                raise failure
+            if hasattr(error, "add_note"):
+                error.add_note(f"A play failed as well: {failure!r}")
 
     def _accept(self) -> None:
         while True:
