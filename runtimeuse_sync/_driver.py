@@ -80,6 +80,7 @@ class Driver:
         self._drain_deadline = Deadline(None)
         self._look_at = -math.inf  # when to look at clock and cancellation; lowered by any thread
         self._cancel_token = threading.Lock()  # taken by whoever sends the one cancel_message
+        self.escaped: Optional[StopIteration] = None  # a callback's, which Python turns into a RuntimeError
         self.is_unclean = False  # whether messages of this request may still come behind its end
 
     # --- starting -----------------------------------------------------------------------------------
@@ -124,20 +125,24 @@ class Driver:
     def deliveries(self) -> Iterator[Any]:
         """What the caller is to see, in wire order; raises the outcome if it is an error."""
         exchange, backlog, clock = self.exchange, self._open_line.backlog, time.monotonic
-        while not exchange.is_over:
-            if clock() >= self._look_at:
-                self._look()
-            elif not backlog:
-                self._wait()
-            else:
-                message = backlog.popleft()
-                step = exchange.receive(message)
-                if step is Step.DELIVER:
-                    yield message
-                elif step is Step.RESULT:
-                    yield from self._resolve(message)
+        try:
+            while not exchange.is_over:
+                if clock() >= self._look_at:
+                    self._look()
+                elif not backlog:
+                    self._wait()
                 else:
-                    self._act(step, message)
+                    message = backlog.popleft()
+                    step = exchange.receive(message)
+                    if step is Step.DELIVER:
+                        yield message
+                    elif step is Step.RESULT:
+                        yield from self._resolve(message)
+                    else:
+                        self._act(step, message)
+        except StopIteration as error:
+            self.escaped = error
+            raise
         if exchange.error is not None:
             raise exchange.error
 

@@ -85,6 +85,9 @@ class Run(Generic[ResultT]):
     def __exit__(self, exc_type: object, error: Optional[BaseException], traceback: object) -> None:
         assert self._driver is not None
         self._leave(self._driver, error)
+        escaped = self._driver.escaped
+        if escaped is not None and error is not None and error.__cause__ is escaped:
+            raise escaped  # a callback's StopIteration, which a generator turns into a RuntimeError
 
     def _leave(self, driver: Driver, error: Optional[BaseException]) -> None:
         """Stop what still runs, and let go of the connection: within a second after an exception."""
