@@ -14,17 +14,49 @@ from attrs import frozen
 IGNORE_FILE = ".artifactignore"
 
 
+class _Rule:
+    """One line. Matched against each folder of a path in turn, as git does.
+
+    pathspec's own verdict on a whole path differs from git's where a negated line meets an ignored folder:
+    by it, ``!b.txt`` before ``sub/`` brings sub/b.txt back, and ``!*/`` after ``*`` brings no folder back.
+    """
+
+    def __init__(self, line: str) -> None:
+        body = line.rstrip()
+        if body.endswith("/**/"):
+            # The same to git; to pathspec, the first is the folder on the left too.
+            body = line = body + "*/"
+        (self._pattern,) = pathspec.GitIgnoreSpec.from_lines([line]).patterns
+        self.ignores = self._pattern.include
+        self._is_for_folders = body.endswith("/")
+        self._is_for_any_depth = "/" not in body.rstrip("/")
+
+    def matches(self, path: str, *, is_folder: bool) -> bool:
+        """Whether it speaks of ``path`` itself: not of a folder above it."""
+        if self._is_for_any_depth:
+            path = path.rpartition("/")[2]
+        if is_folder and self._is_for_folders:
+            path += "/"
+        found = self._pattern.match_file(path)
+        # The group is where pathspec matched a folder, perhaps one above.
+        if found is None:
+            return False
+        end_of_folder = found.match.end("ps_d") if "ps_d" in found.match.re.groupindex else -1
+        return end_of_folder in (-1, len(path))
+
+
 @frozen
 class _Rules:
-    """The patterns that hold below one folder."""
+    """The lines that hold below one folder."""
 
     folder: str
-    spec: pathspec.GitIgnoreSpec
+    rules: Sequence[_Rule]
 
-    def verdict(self, path: str) -> Optional[bool]:
-        """True to ignore ``path``, False to keep it, None for nothing said."""
+    def verdict(self, path: str, *, is_folder: bool) -> Optional[bool]:
+        """True to ignore ``path``, False to keep it, None for nothing said. The last line that matches counts."""
         relative = path[len(self.folder) :].replace(os.sep, "/").lstrip("/")
-        return self.spec.check_file(relative).include
+        matching = (rule.ignores for rule in reversed(self.rules) if rule.matches(relative, is_folder=is_folder))
+        return next(matching, None)
 
 
 def artifacts(directory: str, ignore_content: str) -> Iterator[tuple[str, os.stat_result]]:
@@ -46,10 +78,12 @@ def _walk(folder: str, above: Sequence[_Rules], extra: str) -> Iterator[tuple[st
         # Gone since it was listed, or not ours to read.
         return
     for entry in found:
-        if entry.is_dir(follow_symlinks=False):
-            if not _is_ignored(entry.path + os.sep, rules):
-                yield from _walk(entry.path, rules, "")
-        elif entry.name != IGNORE_FILE and not _is_ignored(entry.path, rules):
+        is_folder = entry.is_dir(follow_symlinks=False)
+        if entry.name == IGNORE_FILE or _is_ignored(entry.path, rules, is_folder=is_folder):
+            continue
+        if is_folder:
+            yield from _walk(entry.path, rules, "")
+        else:
             yield from _file(entry)
 
 
@@ -68,10 +102,10 @@ def _with_rules_of(folder: str, above: Sequence[_Rules], extra: str) -> Sequence
         own = Path(folder, IGNORE_FILE).read_text(encoding="utf-8", errors="replace")
     except OSError:
         own = ""
-    lines = [*own.splitlines(), *extra.splitlines()]
-    return (_Rules(folder, pathspec.GitIgnoreSpec.from_lines(lines)), *above) if lines else above
+    lines = [line for line in (*own.splitlines(), *extra.splitlines()) if line.strip() and not line.startswith("#")]
+    return (_Rules(folder, [_Rule(line) for line in lines]), *above) if lines else above
 
 
-def _is_ignored(path: str, rules: Sequence[_Rules]) -> bool:
-    verdicts = (rule.verdict(path) for rule in rules)
+def _is_ignored(path: str, rules: Sequence[_Rules], *, is_folder: bool) -> bool:
+    verdicts = (rule.verdict(path, is_folder=is_folder) for rule in rules)
     return next((verdict for verdict in verdicts if verdict is not None), False)

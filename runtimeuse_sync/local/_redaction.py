@@ -119,7 +119,8 @@ class RedactedStream:
     def _advance(self, new: str, *, final: bool) -> str:
         text = self._held + new
         cut = len(text) if final else self._possible_start(text)
-        out, at, covered = [], 0, 0
+        out: list[str] = []
+        at, covered = 0, 0 if cut else self._covered
         for start, end in self._spans(text):
             if start >= cut:
                 break

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from runtimeuse_sync.local import _ignore
+
+
+def fill(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+
+
+def found(folder: Path, ignore_content: str = "") -> list[str]:
+    return [
+        os.path.relpath(path, folder).replace(os.sep, "/") for path, _ in _ignore.artifacts(str(folder), ignore_content)
+    ]
+
+
+def test_all_files_of_all_folders_are_artifacts_but_the_ignore_files(tmp_path: Path) -> None:
+    fill(tmp_path, "a", "sub/b", "sub/deep/c", ".hidden", ".artifactignore", "sub/.artifactignore")
+    (tmp_path / ".artifactignore").write_text("")
+    (tmp_path / "sub/.artifactignore").write_text("")
+    assert found(tmp_path) == [".hidden", "a", "sub/b", "sub/deep/c"]
+
+
+def test_the_request_s_lines_come_after_those_of_the_file(tmp_path: Path) -> None:
+    fill(tmp_path, "a.log", "keep.log", "b.tmp")
+    (tmp_path / ".artifactignore").write_text("*.log\n")
+    assert found(tmp_path) == ["b.tmp"]
+    assert found(tmp_path, "!keep.log\n*.tmp") == ["keep.log"]
+
+
+def test_a_link_to_a_file_counts_and_one_to_a_folder_is_not_followed(tmp_path: Path) -> None:
+    fill(tmp_path, "out/a", "elsewhere/b")
+    (tmp_path / "out/file").symlink_to(tmp_path / "elsewhere/b")
+    (tmp_path / "out/folder").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "out/circle").symlink_to(tmp_path / "out")
+    (tmp_path / "out/dead").symlink_to(tmp_path / "nowhere")
+    assert found(tmp_path / "out") == ["a", "file"]
+
+
+def test_what_is_no_file_is_left_out(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert found(tmp_path) == []
+
+
+def test_a_folder_that_is_not_there_has_no_files(tmp_path: Path) -> None:
+    assert found(tmp_path / "nowhere") == []
+
+
+CASES = {
+    "build/": "",
+    "*.log\n!keep.log": "",
+    "/a.log": "",
+    "sub/*\n!sub/deep": "",
+    "**/c.txt": "!c.txt",
+    "# comment\n\\#hash\n": "",
+    "sub": "!b.txt",
+    "!b.txt\nsub/": "",
+    "sub\n!sub/**/": "",
+    "sub/**\n!sub/**/\n!*.txt": "a.log",
+    "*\n!*/\n!*.txt": "c.*",
+    "deep/**": "",
+    "[ab].log": "*.txt",
+    "trailing   \n": "",
+    "": "/b.txt\n!/../a.log",
+}
+TREE = (
+    "a.log",
+    "keep.log",
+    "#hash",
+    "build/x",
+    "sub/build/y",
+    "sub/b.txt",
+    "sub/deep/c.txt",
+    "sub/deep/a.log",
+    "trailing",
+)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="compares with git")
+@pytest.mark.parametrize("top", CASES)
+def test_the_rules_are_git_s(tmp_path: Path, top: str) -> None:
+    """The oracle is git itself, reading the same files under its own name for them."""
+    fill(tmp_path, *TREE)
+    for name, content in (("", top), ("sub", CASES[top])):
+        (tmp_path / name / ".artifactignore").write_text(content)
+    git = ["git", "-c", "init.defaultBranch=main", "-c", "safe.directory=*"]
+    subprocess.run([*git, "init", "-q", str(tmp_path)], check=True)
+    listed = subprocess.run(
+        [*git, "ls-files", "-o", "--exclude-per-directory=.artifactignore"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split("\n")
+    shutil.rmtree(tmp_path / ".git")
+    assert found(tmp_path) == sorted(line for line in listed if line and not line.endswith(".artifactignore"))
