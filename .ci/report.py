@@ -1,4 +1,4 @@
-"""Sum up a tox run: name what failed or was left out, and close with the totals of its tests."""
+"""Sum up a tox run: name each part that failed or was left out, and close with the totals of its tests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Optional
 from xml.etree import ElementTree
 
 # Listed, but not promised: every other interpreter must be there.
@@ -25,7 +24,8 @@ def _counts(suite: ElementTree.Element) -> Counter[str]:
     return Counter(passed=total - failed - skipped, failed=failed, skipped=skipped)
 
 
-def fault_of(part: str, result: Optional[dict[str, bool]]) -> str:
+def fault_of(part: str, outcome: dict[str, dict[str, bool]]) -> str:
+    result = outcome.get("result")
     if result is None:
         return "did not run"
     if not result["success"]:
@@ -33,14 +33,14 @@ def fault_of(part: str, result: Optional[dict[str, bool]]) -> str:
     return "was skipped" if result["skipped"] and part not in MAY_BE_SKIPPED else ""
 
 
-def main(results: Path) -> int:
-    parts = json.loads(results.read_text(encoding="utf-8"))["testenvs"]
+def main(results: Path, parts: list[str]) -> int:
+    outcomes = json.loads(results.read_text(encoding="utf-8"))["testenvs"]
     totals: Counter[str] = Counter()
-    for part, outcome in parts.items():
-        tests, fault = tests_of(part), fault_of(part, outcome.get("result"))
+    for part in parts:
+        tests, fault = tests_of(part), fault_of(part, outcomes.get(part, {}))
         if fault:
             print(f"{part} {fault}")
-        # A part without tests that fails is one failure.
+        # A part that fails without a failing test is one failure.
         tests["failed"] = max(tests["failed"], bool(fault))
         totals += tests
     print(f"{totals['passed']} passed, {totals['failed']} failed, {totals['skipped']} skipped")
@@ -48,4 +48,4 @@ def main(results: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))
