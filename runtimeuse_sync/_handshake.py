@@ -26,6 +26,8 @@ from ._waker import Waker
 from .exceptions import ConnectionFailedError
 
 MAX_HEAD = 64 * 1024
+# What websocket-client believes to be talking to: no cookie in its process-wide jar is for this host.
+_NOBODY = "ws://handshake.invalid/"
 Selector = getattr(selectors, "PollSelector", selectors.DefaultSelector)  # poll needs no descriptor of its own
 Socket = Union[socket.socket, ssl.SSLSocket]
 
@@ -229,7 +231,7 @@ class _Attempt:
         peer: Any = websocket.WebSocket(enable_multithread=False)
         try:
             peer.connect(
-                f"ws://{self.endpoint.host if ':' not in self.endpoint.host else f'[{self.endpoint.host}]'}/",
+                _NOBODY,
                 socket=stand_in,
                 host=self.endpoint.authority,
                 suppress_origin=True,
@@ -250,10 +252,8 @@ class _Attempt:
         names = {name.lower() for name, _ in extra}
         if self.endpoint.authorization is not None and "authorization" not in names:
             extra.append(("Authorization", self.endpoint.authorization))
-        # Cookies of its process-wide jar are somebody else's.
-        hidden = {*names, "cookie"}
         lines = draft.decode().split("\r\n")[1:-2]
-        kept = [line for line in lines if line.partition(":")[0].lower() not in hidden]
+        kept = [line for line in lines if line.partition(":")[0].lower() not in names]
         added = [f"{name}: {value}" for name, value in extra]
         return "\r\n".join([f"GET {self.endpoint.target} HTTP/1.1", *kept, *added, "", ""]).encode("latin-1")
 

@@ -122,7 +122,9 @@ def test_a_result_class_without_the_decorator_is_refused() -> None:
 def test_an_unknown_message_is_skipped_and_logged_once(
     scripted_runtime: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
-    runtime = scripted_runtime(generation("0.15", Reply(messages=[{"message_type": "novelty_message", "x": "s3cret"}] * 3)))
+    runtime = scripted_runtime(
+        generation("0.15", Reply(messages=[{"message_type": "novelty_message", "x": "s3cret"}] * 3))
+    )
     assert Client(runtime.url).invoke(invocation()).structured_output == {"success": True}
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
         "skipping messages of the unknown type 'novelty_message'"
@@ -351,7 +353,12 @@ def test_timeout(scripted_runtime: Start, release: str) -> None:
 # --- commands ---------------------------------------------------------------------------------------
 
 MAKE = [CommandInterface(command="make"), CommandInterface(command="make test")]
-FAILED = Reply(command_results=[CommandResultItem(command="make", exit_code=2), CommandResultItem(command="make test", exit_code=0)])
+FAILED = Reply(
+    command_results=[
+        CommandResultItem(command="make", exit_code=2),
+        CommandResultItem(command="make test", exit_code=0),
+    ]
+)
 
 
 @pytest.mark.parametrize("release", ALL[1:])
