@@ -1,0 +1,1 @@
+"""How fast the library is, beside the asyncio client and a bare socket: ``python -m benchmarks``."""

@@ -1,0 +1,193 @@
+"""The asyncio client ``runtimeuse-client``, driven as its README says: what users have today.
+
+All runs inside one event loop a repetition; starting the loop is not measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+from runtimeuse_client import (
+    ArtifactUploadRequestMessageInterface,
+    ArtifactUploadResult,
+    AssistantMessageInterface,
+    CancelledException,
+    CommandOutputMessageInterface,
+    QueryOptions,
+    RuntimeUseClient,
+)
+
+from .measuring import Sample, Tally, Watch, cancel_times, check, forget_peak, memory_mb, quantiles
+
+MODULE = "runtimeuse_client"
+
+
+def _collecting(texts: list[str], **more: Any) -> QueryOptions:
+    append = texts.append
+
+    async def on_output(message: CommandOutputMessageInterface) -> None:
+        append(message.text)
+
+    async def on_assistant(message: AssistantMessageInterface) -> None:
+        append(message.text_blocks[0])
+
+    return QueryOptions(
+        system_prompt="", model="any", on_command_output=on_output, on_assistant_message=on_assistant, **more
+    )
+
+
+def _run(main: Coroutine[Any, Any, Sample]) -> Sample:
+    return asyncio.run(main)
+
+
+def stream(url: str) -> Sample:
+    async def main() -> Sample:
+        texts: list[str] = []
+        client, options = RuntimeUseClient(url), _collecting(texts)
+        with Watch() as watch:
+            answer = await client.query("go", options)
+        check(texts, answer.metadata)
+        return watch.sample()
+
+    return _run(main())
+
+
+def result(url: str) -> Sample:
+    async def main() -> Sample:
+        client, options = RuntimeUseClient(url), _collecting([])
+        with Watch() as watch:
+            answer = await client.query("go", options)
+        check([answer.data.text], answer.metadata)
+        return watch.sample()
+
+    return _run(main())
+
+
+def one_shot(url: str, calls: int) -> Sample:
+    async def main() -> Sample:
+        client, options = RuntimeUseClient(url), _collecting([])
+        with Watch() as watch:
+            for _ in range(calls):
+                answer = await client.query("go", options)
+        check([], answer.metadata)
+        return watch.sample()
+
+    return _run(main())
+
+
+def artifacts(url: str) -> Sample:
+    async def main() -> Sample:
+        urls: list[str] = []
+
+        async def on_artifact(request: ArtifactUploadRequestMessageInterface) -> ArtifactUploadResult:
+            urls.append(f"https://storage.example.com/{request.filename}")
+            return ArtifactUploadResult(presigned_url=urls[-1], content_type="text/csv")
+
+        options = _collecting([], artifacts_dirs=["/srv/app/out"], on_artifact_upload_request=on_artifact)
+        client = RuntimeUseClient(url)
+        with Watch() as watch:
+            answer = await client.query("go", options)
+        check(urls, answer.metadata)
+        return watch.sample(p50=answer.metadata["p50"], p99=answer.metadata["p99"])
+
+    return _run(main())
+
+
+def concurrent(url: str, calls: int) -> Sample:
+    async def main() -> Sample:
+        received: list[list[str]] = [[] for _ in range(calls)]
+        clients = [(RuntimeUseClient(url), _collecting(texts)) for texts in received]
+        forget_peak()
+        with Watch() as watch:
+            answers = await asyncio.gather(*(client.query("go", options) for client, options in clients))
+        peak = memory_mb("VmHWM")
+        for texts, answer in zip(received, answers):
+            check(texts, answer.metadata)
+        return watch.sample(peak_mb=peak)
+
+    return _run(main())
+
+
+def slow(url: str, pause_every: int, pause: float) -> Sample:
+    async def main() -> Sample:
+        tally = Tally()
+
+        async def on_output(message: CommandOutputMessageInterface) -> None:
+            tally.add(message.text)
+            if tally.count % pause_every == 0:
+                await asyncio.sleep(pause)
+
+        client = RuntimeUseClient(url)
+        options = QueryOptions(system_prompt="", model="any", on_command_output=on_output)
+        forget_peak()
+        before = memory_mb("VmRSS")
+        with Watch() as watch:
+            answer = await client.query("go", options)
+        peak = memory_mb("VmHWM")
+        tally.check(answer.metadata)
+        return watch.sample(peak_mb=peak, grown_mb=peak - before)
+
+    return _run(main())
+
+
+def idle(url: str, calls: int, seconds: float) -> Sample:
+    async def main() -> Sample:
+        started = asyncio.Semaphore(0)
+        clients = [RuntimeUseClient(url) for _ in range(calls)]
+
+        async def on_assistant(message: AssistantMessageInterface) -> None:
+            started.release()
+
+        async def call(client: RuntimeUseClient) -> None:
+            try:
+                await client.query("go", QueryOptions(system_prompt="", model="any", on_assistant_message=on_assistant))
+            except CancelledException:
+                pass
+
+        tasks = [asyncio.create_task(call(client)) for client in clients]
+        for _ in tasks:
+            await started.acquire()
+        with Watch() as watch:
+            await asyncio.sleep(seconds)
+        for client in clients:
+            client.abort()
+        await asyncio.gather(*tasks)
+        return watch.sample(percent=100 * watch.cpu / watch.seconds)
+
+    return _run(main())
+
+
+def abort(url: str, times: int) -> Sample:
+    async def main() -> Sample:
+        moments = [await _cancel_once(f"{url}?key=cancel") for _ in range(times)]
+        arrivals = cancel_times(url, "cancel")
+        assert len(arrivals) == times, f"{len(arrivals)} cancel messages instead of {times}"
+        return quantiles(arrival - moment for moment, arrival in zip(moments, arrivals))
+
+    return _run(main())
+
+
+async def _cancel_once(url: str) -> float:
+    client, ready = RuntimeUseClient(url), asyncio.Event()
+    moments: list[float] = []
+
+    async def cancel() -> None:
+        await ready.wait()
+        await asyncio.sleep(random.uniform(0.0, 0.1))
+        moments.append(time.monotonic())
+        client.abort()
+
+    async def on_assistant(message: AssistantMessageInterface) -> None:
+        ready.set()
+
+    task = asyncio.create_task(cancel())
+    try:
+        await client.query("go", QueryOptions(system_prompt="", model="any", on_assistant_message=on_assistant))
+    except CancelledException:
+        await task
+        return moments[0]
+    raise AssertionError("the call was not cancelled")

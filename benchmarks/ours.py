@@ -1,0 +1,189 @@
+"""The library, driven as its users drive it."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from typing import Any
+
+from runtimeuse_sync import (
+    ArtifactUploadRequestMessageInterface,
+    AssistantMessageInterface,
+    CancelledException,
+    Client,
+    CommandOutputMessageInterface,
+    QueryOptions,
+)
+
+from .measuring import Sample, Tally, Watch, cancel_times, check, forget_peak, memory_mb, quantiles
+
+MODULE = "runtimeuse_sync"
+
+
+def _collecting(texts: list[str], **more: Any) -> QueryOptions:
+    append = texts.append
+
+    def on_output(message: CommandOutputMessageInterface) -> None:
+        append(message.text)
+
+    def on_assistant(message: AssistantMessageInterface) -> None:
+        append(message.text_blocks[0])
+
+    return QueryOptions(
+        system_prompt="", model="any", on_command_output=on_output, on_assistant_message=on_assistant, **more
+    )
+
+
+def stream(url: str) -> Sample:
+    texts: list[str] = []
+    client, options = Client(url), _collecting(texts)
+    with Watch() as watch:
+        answer = client.query("go", options)
+    check(texts, answer.metadata)
+    return watch.sample()
+
+
+def result(url: str) -> Sample:
+    client, options = Client(url), _collecting([])
+    with Watch() as watch:
+        answer = client.query("go", options)
+    check([answer.data.text], answer.metadata)
+    return watch.sample()
+
+
+def one_shot(url: str, calls: int) -> Sample:
+    client, options = Client(url), _collecting([])
+    with Watch() as watch:
+        for _ in range(calls):
+            answer = client.query("go", options)
+    check([], answer.metadata)
+    return watch.sample()
+
+
+def artifacts(url: str) -> Sample:
+    urls: list[str] = []
+
+    def on_artifact(request: ArtifactUploadRequestMessageInterface) -> tuple[str, str]:
+        urls.append(f"https://storage.example.com/{request.filename}")
+        return urls[-1], "text/csv"
+
+    options = _collecting([], artifacts_dirs=["/srv/app/out"], on_artifact_upload_request=on_artifact)
+    client = Client(url)
+    with Watch() as watch:
+        answer = client.query("go", options)
+    check(urls, answer.metadata)
+    return watch.sample(p50=answer.metadata["p50"], p99=answer.metadata["p99"])
+
+
+def concurrent(url: str, calls: int) -> Sample:
+    received: list[list[str]] = [[] for _ in range(calls)]
+    answers: list[Any] = [None] * calls
+    clients = [(Client(url), _collecting(texts)) for texts in received]
+
+    def call(number: int) -> None:
+        client, options = clients[number]
+        answers[number] = client.query("go", options)
+
+    forget_peak()
+    with Watch() as watch:
+        threads = [threading.Thread(target=call, args=(number,)) for number in range(calls)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    peak = memory_mb("VmHWM")
+    for texts, answer in zip(received, answers):
+        check(texts, answer.metadata)
+    return watch.sample(peak_mb=peak)
+
+
+def slow(url: str, pause_every: int, pause: float) -> Sample:
+    tally = Tally()
+
+    def on_output(message: CommandOutputMessageInterface) -> None:
+        tally.add(message.text)
+        if tally.count % pause_every == 0:
+            time.sleep(pause)
+
+    client, options = Client(url), QueryOptions(system_prompt="", model="any", on_command_output=on_output)
+    forget_peak()
+    before = memory_mb("VmRSS")
+    with Watch() as watch:
+        answer = client.query("go", options)
+    peak = memory_mb("VmHWM")
+    tally.check(answer.metadata)
+    return watch.sample(peak_mb=peak, grown_mb=peak - before)
+
+
+def idle(url: str, calls: int, seconds: float) -> Sample:
+    is_cancelled = threading.Event()
+    started = threading.Semaphore(0)
+
+    def call() -> None:
+        options = QueryOptions(
+            system_prompt="",
+            model="any",
+            is_cancelled=is_cancelled,
+            on_assistant_message=lambda message: started.release(),
+        )
+        try:
+            Client(url).query("go", options)
+        except CancelledException:
+            pass
+
+    threads = [threading.Thread(target=call) for _ in range(calls)]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        started.acquire()
+    with Watch() as watch:
+        time.sleep(seconds)
+    is_cancelled.set()
+    for thread in threads:
+        thread.join()
+    return watch.sample(percent=100 * watch.cpu / watch.seconds)
+
+
+def cancel_event(url: str, times: int) -> Sample:
+    return _cancel(url, times, by_event=True)
+
+
+def abort(url: str, times: int) -> Sample:
+    return _cancel(url, times, by_event=False)
+
+
+def _cancel(url: str, times: int, *, by_event: bool) -> Sample:
+    """From the cancellation on another thread, at a random moment, to the frame at the server."""
+    moments = []
+    for _ in range(times):
+        moments.append(_cancel_once(f"{url}?key=cancel", by_event=by_event))
+    arrivals = cancel_times(url, "cancel")
+    assert len(arrivals) == times, f"{len(arrivals)} cancel messages instead of {times}"
+    return quantiles(arrival - moment for moment, arrival in zip(moments, arrivals))
+
+
+def _cancel_once(url: str, *, by_event: bool) -> float:
+    client, ready, is_cancelled = Client(url), threading.Event(), threading.Event()
+    moments: list[float] = []
+
+    def cancel() -> None:
+        ready.wait()
+        time.sleep(random.uniform(0.0, 0.1))
+        moments.append(time.monotonic())
+        is_cancelled.set() if by_event else client.abort()
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    options = QueryOptions(
+        system_prompt="",
+        model="any",
+        is_cancelled=is_cancelled if by_event else None,
+        on_assistant_message=lambda message: ready.set(),
+    )
+    try:
+        client.query("go", options)
+    except CancelledException:
+        thread.join()
+        return moments[0]
+    raise AssertionError("the call was not cancelled")

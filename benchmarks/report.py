@@ -1,0 +1,227 @@
+"""Samples -> medians, ratios and verdicts -> a table and JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Optional
+
+import attrs
+
+from .runner import Samples
+from .workloads import Goal, Workload
+
+_BASELINE = "asyncio"
+_NAMES = {
+    "seconds": "time",
+    "p50": "p50",
+    "p99": "p99",
+    "peak_mb": "peak memory",
+    "grown_mb": "memory",
+    "percent": "CPU",
+}
+_PACKAGES = ("runtimeuse-client", "websockets", "pydantic", "websocket-client", "attrs", "cattrs", "orjson")
+
+
+@attrs.frozen
+class Row:
+    """One contender's measure of one workload: ``value`` in seconds, megabytes or percent, for one ``unit``."""
+
+    workload: str
+    title: str
+    measure: str
+    contender: str
+    unit: str
+    value: Optional[float]
+    cpu: Optional[float]
+    spread: Optional[tuple[float, float]]  # the quartiles
+    ratio: Optional[float]  # to the asyncio client
+    failure: Optional[str]
+
+
+@attrs.frozen
+class Verdict:
+    """A goal, and whether it was met."""
+
+    workload: str
+    title: str
+    goal: Goal
+    value: Optional[float]  # the ratio, or the measure itself
+
+    @property
+    def is_met(self) -> bool:
+        return self.value is not None and self.value <= self.goal.limit
+
+
+def rows(workload: Workload, samples: Samples) -> list[Row]:
+    return [
+        _row(workload, samples, measure, contender)
+        for measure in workload.measures
+        for contender in workload.contenders
+    ]
+
+
+def _row(workload: Workload, samples: Samples, measure: str, contender: str) -> Row:
+    per = workload.per if measure == "seconds" else 1
+    failure = next((str(sample["failed"]) for sample in samples[contender] if "failed" in sample), None)
+    values = [sample[measure] / per for sample in samples[contender] if measure in sample]
+    cpu = [sample["cpu"] / per for sample in samples[contender] if "cpu" in sample]
+    return Row(
+        workload=workload.name,
+        title=workload.title,
+        measure=measure,
+        contender=contender,
+        unit=workload.unit,
+        value=None if failure else statistics.median(values),
+        cpu=statistics.median(cpu) if cpu and measure == "seconds" and not failure else None,
+        spread=_quartiles(values) if not failure else None,
+        ratio=ratio(samples, measure, contender, _BASELINE),
+        failure=failure,
+    )
+
+
+def _quartiles(values: list[float]) -> tuple[float, float]:
+    if len(values) < 2:
+        return values[0], values[0]
+    first, _, third = statistics.quantiles(values, n=4, method="inclusive")
+    return first, third
+
+
+def ratio(samples: Samples, measure: str, contender: str, of: str) -> Optional[float]:
+    """The median ratio of repetitions that ran one after the other; None if there are none."""
+    pairs = zip(samples.get(contender, ()), samples.get(of, ()))
+    ratios = [one[measure] / other[measure] for one, other in pairs if measure in one and measure in other]
+    return statistics.median(ratios) if ratios else None
+
+
+def verdicts(workload: Workload, samples: Samples) -> list[Verdict]:
+    return [
+        Verdict(workload=workload.name, title=workload.title, goal=goal, value=_reached(goal, samples))
+        for goal in workload.goals
+    ]
+
+
+def _reached(goal: Goal, samples: Samples) -> Optional[float]:
+    if goal.of is not None:
+        return ratio(samples, goal.measure, goal.contender, goal.of)
+    values = [sample[goal.measure] for sample in samples[goal.contender] if goal.measure in sample]
+    return statistics.median(values) if values else None
+
+
+def curves(found: list[tuple[Workload, Samples]]) -> dict[str, dict[str, list[tuple[int, float]]]]:
+    """series -> contender -> points: seconds a message, or a byte, without what a call costs by itself."""
+    points: dict[str, dict[str, list[tuple[int, float]]]] = {"count": {}, "size": {}}
+    calls: dict[str, float] = {}
+    for workload, samples in found:
+        for contender in workload.contenders:
+            values = [sample["seconds"] for sample in samples[contender] if "seconds" in sample]
+            if not values:
+                continue
+            seconds = statistics.median(values)
+            if workload.series == "count" and workload.at == 0:
+                calls[contender] = seconds
+                continue
+            things = workload.per * (workload.at if workload.series == "size" else 1)
+            cost = (seconds - calls.get(contender, 0.0)) / things
+            points[workload.series].setdefault(contender, []).append((workload.at, cost))
+    return points
+
+
+# --- for people -----------------------------------------------------------------------------------------
+
+
+def _amount(measure: str, value: Optional[float]) -> str:
+    if value is None:
+        return ""
+    if measure.endswith("_mb"):
+        return f"{value:.0f} MB"
+    if measure == "percent":
+        return f"{value:.1f} %"
+    for unit, factor in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
+        if value * factor >= 1 or unit == "µs":
+            return f"{value * factor:.3g} {unit}"
+    raise AssertionError
+
+
+def _lines(table: list[list[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in table]
+
+
+def row_table(found: list[Row]) -> str:
+    table = [["workload", "measure", "contender", "median", "quartiles", "CPU", "of asyncio"]]
+    for row in found:
+        unit = f" / {row.unit}" if row.measure == "seconds" else ""
+        median = row.failure or _amount(row.measure, row.value) + unit
+        quartiles = "" if row.spread is None else " - ".join(_amount(row.measure, value) for value in row.spread)
+        of_asyncio = "" if row.ratio is None else f"{row.ratio:.2f}"
+        cells = [
+            row.title,
+            _NAMES.get(row.measure, row.measure),
+            row.contender,
+            median[:60],
+            quartiles,
+            _amount("seconds", row.cpu),
+        ]
+        table.append([*cells, of_asyncio])
+    return "\n".join(_lines(table))
+
+
+def verdict_table(found: list[Verdict]) -> str:
+    table = [["workload", "goal", "reached", ""]]
+    for verdict in found:
+        goal = verdict.goal
+        if goal.of is None:
+            limit, value = _amount(goal.measure, goal.limit), _amount(goal.measure, verdict.value)
+        else:
+            limit, value = f"{goal.limit:g} of {goal.of}", "" if verdict.value is None else f"{verdict.value:.2f}"
+        text = f"{goal.contender}: {_NAMES.get(goal.measure, goal.measure)} at most {limit}"
+        table.append([verdict.title, text, value, "met" if verdict.is_met else "MISSED"])
+    return "\n".join(_lines(table))
+
+
+def curve_table(found: dict[str, dict[str, list[tuple[int, float]]]]) -> str:
+    parts = []
+    for series, unit, factor in (("count", "µs a message, of", 1e6), ("size", "ns a byte, messages of", 1e9)):
+        if found[series]:
+            places = [at for at, _ in max(found[series].values(), key=len)]
+            table = [[unit, *(f"{at:,}" for at in places)]]
+            for contender, points in found[series].items():
+                costs = dict(points)
+                table.append([contender, *(f"{costs[at] * factor:.3g}" if at in costs else "-" for at in places)])
+            parts.append("\n".join(_lines(table)))
+    return "\n\n".join(parts)
+
+
+# --- for machines ---------------------------------------------------------------------------------------
+
+
+def machine() -> dict[str, Any]:
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "packages": {name: version(name) for name in _PACKAGES},
+    }
+
+
+def write_json(path: Path, found: list[tuple[Workload, Samples]], **more: Any) -> None:
+    data = {
+        "machine": machine(),
+        **more,
+        "rows": [attrs.asdict(row) for workload, samples in found for row in rows(workload, samples)],
+        "verdicts": [
+            {**attrs.asdict(verdict), "met": verdict.is_met}
+            for workload, samples in found
+            for verdict in verdicts(workload, samples)
+        ],
+        "curves": curves([(workload, samples) for workload, samples in found if workload.series]),
+        "samples": {workload.name: samples for workload, samples in found},
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data, indent=1))

@@ -1,0 +1,224 @@
+"""What is measured, by whom, and the goals."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import attrs
+
+# name -> (module, whether it may use orjson)
+CONTENDERS = {
+    "asyncio": ("asyncio_client", False),
+    "ours": ("ours", False),
+    "ours+orjson": ("ours", True),
+    "floor": ("floor", False),
+    "floor+orjson": ("floor", True),
+}
+ALL = tuple(CONTENDERS)
+
+
+@attrs.frozen
+class Goal:
+    """``contender``'s ``measure`` is at most ``limit``: times that of ``of``, or in itself."""
+
+    contender: str
+    limit: float
+    of: Optional[str] = None
+    measure: str = "seconds"
+
+
+@attrs.frozen(kw_only=True)
+class Workload:
+    """One line, or a few, of the table.
+
+    Attributes:
+        run (str): the function of the contender's module that does it.
+        path (str): what the server is asked for.
+        measures (tuple): what to print of it.
+        per, unit: how many things the time of one repetition is for, and what one of them is.
+        rounds (int): how often to start new processes; each warms up, and then does ``repetitions``.
+        series, at: the growth curve that it is a point of, and where.
+    """
+
+    name: str
+    title: str
+    run: str = "stream"
+    path: str = ""
+    arguments: dict[str, Any] = attrs.field(factory=dict)
+    contenders: tuple[str, ...] = ALL
+    goals: tuple[Goal, ...] = ()
+    measures: tuple[str, ...] = ("seconds",)
+    per: int = 1
+    unit: str = "call"
+    warmups: int = 1
+    repetitions: int = 5
+    rounds: int = 3
+    is_secure: bool = False
+    series: str = ""
+    at: int = 0
+
+
+def _messages(kind: str, count: int, size: int) -> dict[str, Any]:
+    return {"path": f"/stream?kind={kind}&n={count}&size={size}", "per": max(1, count), "unit": "message"}
+
+
+_WITHOUT_FLOOR = ("asyncio", "ours", "ours+orjson")
+
+
+def _main(*, quick: bool) -> list[Workload]:
+    def count(full: int, small: int) -> int:
+        return small if quick else full
+
+    return [
+        Workload(
+            name="chatty",
+            title="chatty command",
+            **_messages("output", count(100_000, 5_000), 200),
+            goals=(
+                Goal("ours", 0.45, "asyncio"),
+                Goal("ours", 1.25, "floor"),
+                Goal("ours+orjson", 0.25, "asyncio"),
+            ),
+        ),
+        Workload(
+            name="assistant",
+            title="assistant text",
+            **_messages("assistant", count(20_000, 1_000), 1024),
+            goals=(Goal("ours", 0.5, "asyncio"), Goal("ours", 1.25, "floor")),
+        ),
+        Workload(
+            name="large-messages",
+            title="30 messages with 1 MiB of text",
+            **_messages("output", count(30, 4), (1 << 20) + 1024),
+            goals=(Goal("ours", 1.25, "floor"),),
+        ),
+        Workload(
+            name="large-result",
+            title="a result of 50 MiB",
+            run="result",
+            path=f"/result?size={count(50, 2) << 20}",
+            goals=(Goal("ours", 1.25, "floor"),),
+        ),
+        Workload(
+            name="artifacts",
+            title="artifact round trip",
+            run="artifacts",
+            path=f"/artifacts?n={count(3_000, 200)}",
+            measures=("p50", "p99"),
+            goals=(Goal("ours", 0.5, "asyncio", "p50"), Goal("ours", 0.5, "asyncio", "p99")),
+        ),
+        Workload(
+            name="one-shot",
+            title="one-shot call",
+            run="one_shot",
+            path="/stream?kind=output&n=0&size=200",
+            arguments={"calls": count(500, 20)},
+            per=count(500, 20),
+            goals=(Goal("ours", 0.7, "asyncio"),),
+        ),
+        Workload(
+            name="concurrency",
+            title="200 calls at once",
+            run="concurrent",
+            path="/stream?kind=output&n=50&size=200",
+            arguments={"calls": count(200, 20)},
+            measures=("seconds", "peak_mb"),
+            unit="all of them",
+            contenders=_WITHOUT_FLOOR,
+            goals=(Goal("ours", 1.2, "asyncio"), Goal("ours", 1.5, "asyncio", "peak_mb")),
+        ),
+        Workload(
+            name="import",
+            title="import",
+            run="import",
+            unit="import",
+            contenders=_WITHOUT_FLOOR,
+            goals=(Goal("ours", 0.5, "asyncio"),),
+        ),
+        Workload(
+            name="idle",
+            title="100 silent calls",
+            run="idle",
+            path="/silent",
+            arguments={"calls": count(100, 10), "seconds": count(10, 1)},
+            measures=("percent",),
+            contenders=("asyncio", "ours"),
+            warmups=0,
+            repetitions=1,
+            goals=(Goal("ours", 5.0, measure="percent"),),
+        ),
+        Workload(
+            name="cancel-event",
+            title="Event to cancel frame",
+            run="cancel_event",
+            path="/silent",
+            arguments={"times": count(100, 5)},
+            measures=("p50", "p99"),
+            contenders=("ours",),
+            warmups=0,
+            repetitions=1,
+            goals=(Goal("ours", 0.060, measure="p99"),),
+        ),
+        Workload(
+            name="cancel-abort",
+            title="abort() to cancel frame",
+            run="abort",
+            path="/silent",
+            arguments={"times": count(100, 5)},
+            measures=("p50", "p99"),
+            contenders=("asyncio", "ours"),
+            warmups=0,
+            repetitions=1,
+            goals=(Goal("ours", 0.005, measure="p99"),),
+        ),
+        Workload(
+            name="slow-consumer",
+            title="slow consumer",
+            run="slow",
+            **_messages("output", count(1_000_000, 50_000), 200),
+            arguments={"pause_every": count(100_000, 10_000), "pause": 0.3},
+            measures=("grown_mb", "seconds"),
+            contenders=_WITHOUT_FLOOR,
+            warmups=0,
+            repetitions=1,
+            goals=(Goal("ours", 64.0, measure="grown_mb"), Goal("ours+orjson", 64.0, measure="grown_mb")),
+        ),
+        Workload(
+            name="tls",
+            title="chatty command, TLS",
+            **_messages("output", count(100_000, 5_000), 200),
+            is_secure=True,
+            goals=(Goal("ours", 0.5, "asyncio"),),
+        ),
+    ]
+
+
+def _growth(*, quick: bool) -> list[Workload]:
+    """The points of both curves. The first is a call without messages, which is taken off the others."""
+    counts = (1_000, 3_000) if quick else (1_000, 10_000, 100_000, 1_000_000)
+    sizes = (100, 10_000, 1 << 20) if quick else (100, 1_000, 10_000, 100_000, 1 << 20, 10 << 20)
+    volume = (1 if quick else 40) << 20
+    points = [("count", n, _messages("output", n, 200), n) for n in (0, *counts)]
+    points += [("size", size, _messages("output", max(1, volume // size), size), 0) for size in sizes]
+    return [
+        Workload(
+            name=f"growth-{series}-{at}",
+            title=f"growth: {at} messages" if series == "count" else f"growth: messages of {at} bytes",
+            series=series,
+            at=at,
+            rounds=1,
+            repetitions=1 if quick else 3 if n >= 1_000_000 else 5 if n >= 100_000 or series == "size" else 21,
+            **messages,
+        )
+        for series, at, messages, n in points
+    ]
+
+
+def workloads(*, quick: bool) -> list[Workload]:
+    """All of them; ``quick`` makes them small, to see whether they run at all."""
+    found = [*_main(quick=quick), *_growth(quick=quick)]
+    return [attrs.evolve(w, rounds=1, repetitions=1) for w in found] if quick else found
+
+
+def find(name: str, *, quick: bool) -> Workload:
+    return next(workload for workload in workloads(quick=quick) if workload.name == name)
