@@ -37,7 +37,7 @@ class Collected:
         """Take in more of it."""
         if self._room > 0:
             self._pieces.append(text[: self._room])
-            self._room -= len(text)
+        self._room -= len(text)
 
     @property
     def text(self) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Optional
 
@@ -102,8 +104,16 @@ def _with_rules_of(folder: str, above: Sequence[_Rules], extra: str) -> Sequence
         own = Path(folder, IGNORE_FILE).read_text(encoding="utf-8", errors="replace")
     except OSError:
         own = ""
-    lines = [line for line in (*own.splitlines(), *extra.splitlines()) if line.strip() and not line.startswith("#")]
-    return (_Rules(folder, [_Rule(line) for line in lines]), *above) if lines else above
+    parsed = list(_parsed([*own.splitlines(), *extra.splitlines()]))
+    return (_Rules(folder, parsed), *above) if parsed else above
+
+
+def _parsed(lines: Sequence[str]) -> Iterator[_Rule]:
+    for line in lines:
+        if line.strip() and not line.startswith("#"):
+            # What cannot be read is passed over, as git does.
+            with suppress(ValueError, re.error):
+                yield _Rule(line)
 
 
 def _is_ignored(path: str, rules: Sequence[_Rules], *, is_folder: bool) -> bool:

@@ -212,6 +212,8 @@ class _Server(ThreadingHTTPServer):
     """Knows its connections, to leave none behind."""
 
     daemon_threads = True
+    # The default of 5 makes a sixth client wait a second for its next try.
+    request_queue_size = 128
 
     def __init__(self, receive: Receive) -> None:
         self.receive = receive

@@ -36,6 +36,11 @@ def test_the_request_s_lines_come_after_those_of_the_file(tmp_path: Path) -> Non
     assert found(tmp_path, "!keep.log\n*.tmp") == ["keep.log"]
 
 
+def test_lines_that_cannot_be_read_are_passed_over(tmp_path: Path) -> None:
+    fill(tmp_path, "a", "b")
+    assert found(tmp_path, "!\n\\\n[z-a]\n/\nb") == ["a"]
+
+
 def test_a_link_to_a_file_counts_and_one_to_a_folder_is_not_followed(tmp_path: Path) -> None:
     fill(tmp_path, "out/a", "elsewhere/b")
     (tmp_path / "out/file").symlink_to(tmp_path / "elsewhere/b")

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import shlex
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+import pytest
+
+from runtimeuse_sync.exceptions import AgentRuntimeError, CancelledException
+from runtimeuse_sync.local import CommandLineAgent, agents
+from runtimeuse_sync.messages import InvocationMessage
+
+from .conftest import Peer
+from .test_processes import lives, wait_for
+
+
+class Listener:
+    """A sender that a user would write for a test."""
+
+    def __init__(self) -> None:
+        self.cancelled = threading.Event()
+        self.messages: list[tuple[str, ...]] = []
+
+    def assistant(self, *text_blocks: str) -> None:
+        self.messages.append(text_blocks)
+
+    def error(self, error: str, metadata: Optional[dict[str, Any]] = None) -> None:
+        raise AssertionError("an agent's errors end it")
+
+    @property
+    def lines(self) -> list[str]:
+        return [block for message in self.messages for block in message]
+
+
+def invocation(prompt: str = "", **fields: Any) -> InvocationMessage:
+    return InvocationMessage(**{"system_prompt": "", **fields}, user_prompt=prompt)
+
+
+def python(code: str) -> str:
+    return f"{shlex.quote(sys.executable)} -c {shlex.quote(code)}"
+
+
+def test_the_prompt_goes_in_by_standard_input_and_the_lines_come_out() -> None:
+    sender = Listener()
+    assert CommandLineAgent("cat")(invocation("one\n\ntwo ✓"), sender) == "two ✓"
+    assert sender.lines == ["one", "two ✓"]
+
+
+def test_the_prompt_goes_in_by_an_argument_as_it_is() -> None:
+    sender = Listener()
+    prompt = "$HOME; {model} 'x'"
+    answer = CommandLineAgent(["printf", "%s|%s|%s", "-p={prompt}", "{model}", "{system_prompt}"])(
+        invocation(prompt, model="m", system_prompt="{prompt}"), sender
+    )
+    assert answer == f"-p={prompt}|m|{{prompt}}"
+
+
+def test_standard_input_is_empty_when_the_prompt_is_an_argument() -> None:
+    answer = CommandLineAgent(python("import sys; print(repr(sys.stdin.read()), sys.argv[1])") + " {prompt}")(
+        invocation("hi"), Listener()
+    )
+    assert answer == "'' hi"
+
+
+def test_the_rest_goes_in_by_the_environment() -> None:
+    code = "import os; print([os.environ.get(n) for n in ('RUNTIMEUSE_SYSTEM_PROMPT', 'RUNTIMEUSE_MODEL', 'KEY')])"
+    message = invocation(system_prompt="be brief", agent_env={"KEY": "v"})
+    assert CommandLineAgent(python(code))(message, Listener()) == "['be brief', None, 'v']"
+
+
+def test_structured_output_is_the_last_line() -> None:
+    agent = CommandLineAgent(["printf", 'thinking\\n{"n": 1}\\n'])
+    message = invocation(output_format_json_schema_str="{}")
+    assert agent(message, Listener()) == {"n": 1}
+
+
+@pytest.mark.parametrize("line", ["no json", "[1]", "", "[" * 10000])
+def test_a_result_that_is_no_object_is_an_error(line: str) -> None:
+    with pytest.raises(AgentRuntimeError, match="not the JSON object"):
+        CommandLineAgent(["printf", "%s", line])(invocation(output_format_json_schema_str="{}"), Listener())
+
+
+def test_the_whole_output_can_be_the_result() -> None:
+    assert CommandLineAgent("cat", whole_output=True)(invocation("a\n\nb\n"), Listener()) == "a\n\nb\n"
+
+
+def test_an_exit_code_is_an_error_with_the_end_of_standard_error() -> None:
+    code = "import sys; print('x' * 9000 + 'out of s3cret', file=sys.stderr); sys.exit(4)"
+    with pytest.raises(AgentRuntimeError, match="^agent command failed with exit code: 4$") as caught:
+        CommandLineAgent(python(code))(invocation(secrets_to_redact=["s3cret"]), Listener())
+    assert caught.value.metadata is not None
+    assert caught.value.metadata["exit_code"] == 4
+    assert caught.value.metadata["stderr"].endswith("xxx" + "out of [REDACTED]\n")
+    assert len(caught.value.metadata["stderr"]) == 4000
+
+
+def test_a_secret_of_two_lines_is_redacted_before_the_lines_are_told_apart() -> None:
+    sender = Listener()
+    CommandLineAgent("cat")(invocation("a\nkey-1\nkey-2\nb", secrets_to_redact=["key-1\nkey-2"]), sender)
+    assert sender.lines == ["a", "[REDACTED]", "b"]
+
+
+def test_an_endless_line_is_passed_on_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agents, "_LONGEST_LINE", 1000)
+    sender = Listener()
+    CommandLineAgent("cat")(invocation("x" * 100_000), sender)
+    assert "".join(sender.lines) == "x" * 100_000
+    assert len(sender.lines) > 1
+
+
+def test_carriage_returns_are_part_of_the_line_end() -> None:
+    sender = Listener()
+    CommandLineAgent("cat")(invocation("one\r\ntwo\r\n"), sender)
+    assert sender.lines == ["one", "two"]
+
+
+def test_a_program_that_reads_late_does_not_hang() -> None:
+    code = "import sys; print('x' * 300_000); print(len(sys.stdin.read()))"
+    assert CommandLineAgent(python(code))(invocation("p" * 300_000), Listener()) == "300000"
+
+
+def test_a_program_that_does_not_read_its_prompt_is_fine() -> None:
+    assert CommandLineAgent("echo done")(invocation("p" * 300_000), Listener()) == "done"
+
+
+def test_a_program_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(AgentRuntimeError, match="agent command could not be started: No such file"):
+        CommandLineAgent("/nowhere/agent")(invocation(), Listener())
+
+
+@pytest.mark.parametrize("command", ["", "  ", []])
+def test_a_command_is_needed(command: Any) -> None:
+    with pytest.raises(ValueError, match="must name a program"):
+        CommandLineAgent(command)
+
+
+def test_the_folder_is_the_agent_s(tmp_path: Path) -> None:
+    assert CommandLineAgent("pwd", cwd=str(tmp_path))(invocation(), Listener()) == str(tmp_path)
+
+
+def test_cancelling_ends_the_program(tmp_path: Path) -> None:
+    sender = Listener()
+    agent = CommandLineAgent(["sh", "-c", f"sleep 1000 & echo $! > {tmp_path}/pid; wait"])
+    thread = threading.Thread(target=lambda: (wait_for(tmp_path / "pid"), sender.cancelled.set()))
+    thread.start()
+    with pytest.raises(CancelledException):
+        agent(invocation(), sender)
+    thread.join()
+    assert not lives(wait_for(tmp_path / "pid"))
+
+
+def test_behind_a_runtime(start_peer: Callable[..., Peer]) -> None:
+    *said, result = start_peer(CommandLineAgent("cat")).invoke("one\ntwo")
+    assert [block for message in said for block in message["text_blocks"]] == ["one", "two"]
+    assert result["data"] == {"type": "text", "text": "two"}
+
+
+def test_a_line_arrives_while_the_program_runs(start_peer: Callable[..., Peer], tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    peer = start_peer(CommandLineAgent(["sh", "-c", f"echo one; while [ ! -e {gate} ]; do sleep 0.01; done; echo two"]))
+    peer.say("invocation_message", system_prompt="", user_prompt="", secrets_to_redact=[])
+    assert peer.hear()["text_blocks"] == ["one"]
+    gate.touch()
+    assert [peer.hear()["message_type"] for _ in range(2)] == ["assistant_message", "result_message"]
+
+
+def test_what_the_program_leaves_in_the_background_ends_with_the_runtime(
+    start_runtime: Callable[..., Any], tmp_path: Path
+) -> None:
+    from .conftest import peer_of
+
+    runtime = start_runtime(CommandLineAgent(["sh", "-c", f"sleep 1000 & echo $! > {tmp_path}/pid; echo done"]))
+    with peer_of(runtime) as peer:
+        assert peer.invoke()[-1]["data"]["text"] == "done"
+    background = wait_for(tmp_path / "pid")
+    assert lives(background)
+    runtime.close()
+    deadline = time.monotonic() + 2
+    while lives(background):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtimeuse_sync.exceptions import CancelledException
+from runtimeuse_sync.local import _commands
+from runtimeuse_sync.local._commands import Collected, CommandNotStartedError, run_command
+from runtimeuse_sync.local._processes import Processes
+from runtimeuse_sync.local._redaction import Redactor
+
+from .test_processes import lives, wait_for
+
+
+class Run:
+    """A command with its output collected."""
+
+    def __init__(self, command: Any, *, secrets: tuple[str, ...] = (), **options: Any) -> None:
+        self.out: list[str] = []
+        self.err: list[str] = []
+        self.processes = Processes()
+        self.cancelled = threading.Event()
+        self.options = {
+            "on_stdout": self.out.append,
+            "on_stderr": self.err.append,
+            "processes": self.processes,
+            "cancelled": self.cancelled,
+            "redactor": Redactor(secrets),
+            **options,
+        }
+        self.command = command
+
+    def __call__(self) -> int:
+        return run_command(self.command, **self.options)
+
+
+def test_output_exit_code_folder_and_environment(tmp_path: Path) -> None:
+    run = Run('pwd; echo "$WHO" >&2; exit 7', cwd=str(tmp_path), env={"WHO": "me"})
+    assert run() == 7
+    assert ("".join(run.out), "".join(run.err)) == (f"{tmp_path}\n", "me\n")
+
+
+def test_a_list_of_arguments_sees_no_shell() -> None:
+    run = Run(["printf", "%s", "$HOME; exit 3"])
+    assert run() == 0
+    assert "".join(run.out) == "$HOME; exit 3"
+
+
+def test_the_signal_that_ended_a_command_is_in_its_exit_code() -> None:
+    assert Run("kill -9 $$")() == 137
+
+
+def test_standard_input_is_empty_unless_given(tmp_path: Path) -> None:
+    assert Run("cat")() == 0
+    (tmp_path / "in").write_text("given")
+    with open(tmp_path / "in", "rb") as file:
+        run = Run("cat", stdin=file)
+        run()
+    assert run.out == ["given"]
+
+
+def test_output_comes_while_the_command_runs(tmp_path: Path) -> None:
+    """The command ends only when its first output has arrived here."""
+    gate = tmp_path / "gate"
+    run = Run(f"echo one; while [ ! -e {gate} ]; do sleep 0.01; done; echo two", on_stdout=None)
+    out: list[str] = []
+
+    def on_stdout(text: str) -> None:
+        out.append(text)
+        gate.touch()
+
+    run.options["on_stdout"] = on_stdout
+    assert run() == 0
+    assert out == ["one\n", "two\n"]
+
+
+def test_a_secret_cut_in_two_by_the_pipe_does_not_get_out(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    script = f"printf 'key=s3c'; while [ ! -e {gate} ]; do sleep 0.01; done; printf 'ret.'"
+    run = Run(script, secrets=("s3cret",))
+    out: list[str] = []
+
+    def on_stdout(text: str) -> None:
+        out.append(text)
+        gate.touch()
+
+    run.options["on_stdout"] = on_stdout
+    run()
+    assert out == ["key=", "[REDACTED]."]
+
+
+def test_what_was_held_back_comes_at_the_end() -> None:
+    run = Run("printf 'ends in s3c'", secrets=("s3cret",))
+    run()
+    assert "".join(run.out) == "ends in s3c"
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "reason"),
+    [
+        ("true", {"cwd": "/nowhere"}, "No such file or directory"),
+        (["/nowhere/agent"], {}, "No such file or directory"),
+        ("a\0b", {}, "no process can take"),
+        ("true", {"env": {"A=B": "x"}}, "no process can take"),
+        ("true", {"env": {"A": "\0"}}, "no process can take"),
+    ],
+)
+def test_a_command_that_cannot_start_says_why(command: Any, options: Any, reason: str) -> None:
+    with pytest.raises(CommandNotStartedError, match=reason):
+        Run(command, **options)()
+
+
+def test_cancelling_ends_the_tree_and_the_wait(tmp_path: Path) -> None:
+    run = Run(f"sleep 1000 & echo $! > {tmp_path}/pid; wait")
+    timer = threading.Thread(target=lambda: (wait_for(tmp_path / "pid"), run.cancelled.set()))
+    timer.start()
+    with pytest.raises(CancelledException):
+        run()
+    timer.join()
+    assert not lives(wait_for(tmp_path / "pid"))
+
+
+def test_a_background_child_that_holds_the_pipe_holds_nothing_up(tmp_path: Path) -> None:
+    """It lives on, may print without being killed by SIGPIPE, and what it prints is thrown away."""
+    go = tmp_path / "go"
+    run = Run(
+        f"(while [ ! -e {go} ]; do sleep 0.01; done; echo late && echo $$ > {tmp_path}/pid; sleep 1000) & echo early"
+    )
+    began = time.monotonic()
+    assert run() == 0
+    assert time.monotonic() - began < 5
+    go.touch()
+    wait_for(tmp_path / "pid")
+    assert run.out == ["early\n"]
+    run.processes.kill()
+
+
+def test_all_output_arrives_however_slowly_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pipe is not taken for silent while its reader is busy with what came before."""
+    monkeypatch.setattr(_commands, "_QUIET", 0.01)
+    run = Run(f"{sys.executable} -c \"print('x' * 200_000)\"")
+    total = 0
+
+    def slowly(text: str) -> None:
+        nonlocal total
+        time.sleep(0.05)
+        total += len(text)
+
+    run.options["on_stdout"] = slowly
+    assert run() == 0
+    assert total == 200_001
+
+
+def test_a_receiver_that_is_cancelled_does_not_stop_the_reading() -> None:
+    def refuse(_: str) -> None:
+        raise CancelledException
+
+    assert Run("echo a; echo b", on_stdout=refuse)() == 0
+
+
+def test_what_is_collected_is_bounded_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_commands, "_MOST_COLLECTED", 10)
+    collected = Collected()
+    collected.add("12345")
+    collected.add("67890")
+    assert collected.text == "1234567890"
+    collected.add("x")
+    collected.add("y")
+    assert collected.text == "1234567890\n[the rest is left out]\n"

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from runtimeuse_sync.local._processes import KILL_GRACE, Processes
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX process groups")
+linux_only = pytest.mark.skipif(
+    sys.platform != "linux", reason="processes that left their group are found on Linux only"
+)
+
+
+def wait_for(path: Path) -> int:
+    """The process id that a command wrote to ``path``."""
+    deadline = time.monotonic() + 10
+    while not (path.exists() and path.read_text().endswith("\n")):
+        assert time.monotonic() < deadline, "the command did not write its process id"
+        time.sleep(0.005)
+    return int(path.read_text())
+
+
+def lives(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
+def test_a_child_and_its_children_end_together(tmp_path: Path) -> None:
+    processes = Processes()
+    shell = processes.start(f"sh -c 'sleep 1000 & echo $! > {tmp_path}/pid; wait' & wait")
+    grandchild = wait_for(tmp_path / "pid")
+
+    processes.kill()
+
+    assert shell.wait(timeout=0) == -signal.SIGTERM
+    assert not lives(grandchild)
+
+
+@linux_only
+@pytest.mark.parametrize(
+    "command",
+    [
+        "setsid sleep 1000 & echo $! > pid; wait",
+        # A daemon: its parent is gone, its session and group are its own.
+        f"{sys.executable} -c 'import os, time; os.fork() and os._exit(0); os.setsid(); os.fork() and os._exit(0);"
+        ' f = open("pid", "w"); f.write(f"{os.getpid()}\\n"); f.close(); time.sleep(1000)\'; sleep 1000',
+        # One that took its mark off, but stayed in the group.
+        "env -i sleep 1000 & echo $! > pid; wait",
+    ],
+    ids=["own session", "daemon", "no environment"],
+)
+def test_who_tries_to_get_away_is_found(tmp_path: Path, command: str) -> None:
+    processes = Processes()
+    shell = processes.start(command, cwd=tmp_path)
+    runaway = wait_for(tmp_path / "pid")
+
+    processes.kill()
+    shell.wait(timeout=0)
+
+    assert not lives(runaway)
+
+
+def test_sigterm_is_tried_first_and_sigkill_after_a_second(tmp_path: Path) -> None:
+    processes = Processes()
+    stubborn = processes.start(
+        f"trap 'echo told > {tmp_path}/told' TERM; echo $$ > {tmp_path}/pid; while :; do sleep 0.05; done"
+    )
+    wait_for(tmp_path / "pid")
+    began = time.monotonic()
+
+    processes.kill()
+
+    assert stubborn.wait(timeout=0) == -signal.SIGKILL
+    assert (tmp_path / "told").read_text() == "told\n"
+    assert KILL_GRACE <= time.monotonic() - began < 2 * KILL_GRACE
+
+
+def test_sigterm_is_sent_once(tmp_path: Path) -> None:
+    processes = Processes()
+    script = (
+        f"trap 'echo x >> {tmp_path}/told; n=1' TERM; echo $$ > {tmp_path}/pid;"
+        ' while [ -z "$n" ]; do sleep 0.05; done; sleep 0.3'
+    )
+    process = processes.start(script)
+    wait_for(tmp_path / "pid")
+    processes.kill()
+    process.wait(timeout=0)
+    assert (tmp_path / "told").read_text() == "x\n"
+
+
+def test_killing_one_request_s_processes_leaves_the_others_and_the_parent_s_takes_all(tmp_path: Path) -> None:
+    runtime = Processes()
+    first, second = Processes(runtime), Processes(runtime)
+    one, two = first.start("exec sleep 1000"), second.start("exec sleep 1000")
+
+    first.kill()
+    assert (one.poll(), two.poll()) == (-signal.SIGTERM, None)
+
+    runtime.kill()
+    assert two.poll() == -signal.SIGTERM
+
+
+def test_the_parent_ends_what_a_finished_request_left_in_the_background(tmp_path: Path) -> None:
+    runtime = Processes()
+    request = Processes(runtime)
+    shell = request.start(f"sleep 1000 & echo $! > {tmp_path}/pid")
+    shell.wait(timeout=10)
+    request.release(shell)
+    background = wait_for(tmp_path / "pid")
+    assert lives(background)
+
+    runtime.kill()
+
+    assert not lives(background)
+
+
+@linux_only
+def test_a_runtime_inside_a_command_keeps_the_outer_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outer = Processes()
+    with subprocess.Popen(["true"]):
+        pass
+    seen = outer.start('printf %s "$RUNTIMEUSE_SYNC_PROCESS"', stdout=subprocess.PIPE)
+    mark, _ = seen.communicate(timeout=10)
+    monkeypatch.setenv("RUNTIMEUSE_SYNC_PROCESS", mark.decode())
+    nested = Processes().start("exec sleep 1000")
+
+    outer.kill()
+
+    assert nested.wait(timeout=5) == -signal.SIGTERM
+
+
+def test_without_any_process_there_is_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "listdir", lambda *_: pytest.fail("looked for processes that cannot be"))
+    Processes().kill()
