@@ -1,0 +1,236 @@
+"""Cancelled? Asked of an Event, of a function and of nobody, by a clock that only moves when told to."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from runtimeuse_sync._cancellation import EVENT_INTERVAL, Cancellation
+
+
+class Clock:
+    """Says what it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Question:
+    """An ``is_cancelled`` function that counts how often it is asked."""
+
+    def __init__(self, answer: Any = False) -> None:
+        self.answer = answer
+        self.asked = 0
+
+    def __call__(self) -> Any:
+        self.asked += 1
+        return self.answer
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+# --- nobody to ask ------------------------------------------------------------------------------------
+
+
+def test_without_anyone_to_ask_it_is_not_cancelled(clock: Clock) -> None:
+    cancellation = Cancellation(None, 0.25, clock=clock)
+    assert cancellation.requested() is False
+    assert cancellation.pause(123.0) == 123.0
+
+
+def test_a_request_cancels_for_good(clock: Clock) -> None:
+    cancellation = Cancellation(None, 0.25, clock=clock)
+    cancellation.request()
+    assert cancellation.requested() is True
+    clock.now += 1000
+    assert cancellation.requested() is True
+
+
+# --- a function ---------------------------------------------------------------------------------------
+
+
+def test_a_function_is_asked_at_once(clock: Clock) -> None:
+    question = Question(True)
+    assert Cancellation(question, 0.25, clock=clock).requested() is True
+    assert question.asked == 1
+
+
+def test_a_function_is_asked_no_more_often_than_its_interval(clock: Clock) -> None:
+    question = Question()
+    cancellation = Cancellation(question, 0.25, clock=clock)
+    for now, asked in [(1000.0, 1), (1000.0, 1), (1000.2, 1), (1000.249, 1), (1000.25, 2), (1000.4, 2), (1000.5, 3)]:
+        clock.now = now
+        assert cancellation.requested() is False
+        assert question.asked == asked
+
+
+def test_the_interval_begins_when_the_function_has_answered(clock: Clock) -> None:
+    asked = []
+
+    def slow() -> bool:
+        asked.append(clock.now)
+        clock.now += 10
+        return False
+
+    cancellation = Cancellation(slow, 0.25, clock=clock)
+    cancellation.requested()
+    cancellation.requested()
+    clock.now += 0.25
+    cancellation.requested()
+    assert asked == [1000.0, 1010.25]
+
+
+def test_a_function_that_has_said_yes_is_not_asked_again(clock: Clock) -> None:
+    question = Question(True)
+    cancellation = Cancellation(question, 0.25, clock=clock)
+    cancellation.requested()
+    question.answer = False
+    clock.now += 1
+    assert cancellation.requested() is True
+    assert question.asked == 1
+
+
+def test_after_a_request_nobody_is_asked(clock: Clock) -> None:
+    question = Question()
+    cancellation = Cancellation(question, 0.25, clock=clock)
+    cancellation.request()
+    assert cancellation.requested() is True
+    assert question.asked == 0
+
+
+@pytest.mark.parametrize(("answer", "meaning"), [(1, True), ("yes", True), (0, False), (None, False), ("", False)])
+def test_an_answer_is_taken_for_its_truth(clock: Clock, answer: Any, meaning: bool) -> None:
+    assert Cancellation(Question(answer), 0.25, clock=clock).requested() is meaning
+
+
+def test_what_the_function_raises_goes_to_the_caller_and_cancels_nothing(clock: Clock) -> None:
+    def broken() -> bool:
+        raise ZeroDivisionError
+
+    cancellation = Cancellation(broken, 0.25, clock=clock)
+    with pytest.raises(ZeroDivisionError):
+        cancellation.requested()
+
+
+# --- an Event -----------------------------------------------------------------------------------------
+
+
+def test_an_event_is_looked_at_every_50_ms_whatever_the_interval(clock: Clock) -> None:
+    event = threading.Event()
+    cancellation = Cancellation(event, 3600.0, clock=clock)
+    assert cancellation.requested() is False
+    event.set()
+    clock.now = 1000.049
+    assert cancellation.requested() is False
+    clock.now = 1000.05
+    assert cancellation.requested() is True
+    assert EVENT_INTERVAL == 0.05
+
+
+def test_an_event_that_is_set_cancels_at_once(clock: Clock) -> None:
+    event = threading.Event()
+    event.set()
+    assert Cancellation(event, 0.25, clock=clock).requested() is True
+
+
+def test_whatever_has_is_set_is_an_event(clock: Clock) -> None:
+    class Flag:
+        """Callable as well: ``is_set`` goes first."""
+
+        def is_set(self) -> bool:
+            return True
+
+        def __call__(self) -> bool:
+            raise AssertionError
+
+    assert Cancellation(Flag(), 0.25, clock=clock).requested() is True
+
+
+# --- how long to wait -----------------------------------------------------------------------------------
+
+
+def test_a_pause_ends_when_it_is_time_to_ask(clock: Clock) -> None:
+    cancellation = Cancellation(Question(), 0.25, clock=clock)
+    assert cancellation.pause(10.0) == 0.0
+    cancellation.requested()
+    assert cancellation.pause(10.0) == 0.25
+    clock.now = 1000.125
+    assert cancellation.pause(10.0) == 0.125
+    clock.now = 1000.25
+    assert cancellation.pause(10.0) == 0.0
+    clock.now = 1002.0
+    assert cancellation.pause(10.0) == 0.0
+
+
+def test_a_pause_is_no_longer_than_allowed(clock: Clock) -> None:
+    cancellation = Cancellation(Question(), 0.25, clock=clock)
+    cancellation.requested()
+    assert cancellation.pause(0.1) == 0.1
+    assert cancellation.pause(0.0) == 0.0
+
+
+def test_a_pause_for_an_event_is_50_ms(clock: Clock) -> None:
+    cancellation = Cancellation(threading.Event(), 0.25, clock=clock)
+    cancellation.requested()
+    assert cancellation.pause(10.0) == pytest.approx(0.05)
+
+
+# --- acting at once -------------------------------------------------------------------------------------
+
+
+def test_a_request_acts_on_the_thread_that_makes_it(clock: Clock) -> None:
+    cancellation = Cancellation(None, 0.25, clock=clock)
+    acted: list[str] = []
+    cancellation.on_request(lambda: acted.append(threading.current_thread().name))
+    assert acted == []
+    thread = threading.Thread(target=cancellation.request, name="another")
+    thread.start()
+    thread.join()
+    assert acted == ["another"]
+    assert cancellation.requested() is True
+
+
+def test_a_request_that_came_first_acts_when_it_can(clock: Clock) -> None:
+    cancellation = Cancellation(None, 0.25, clock=clock)
+    cancellation.request()
+    acted: list[bool] = []
+    cancellation.on_request(lambda: acted.append(True))
+    assert acted == [True]
+
+
+def test_it_is_requested_when_it_acts(clock: Clock) -> None:
+    cancellation = Cancellation(None, 0.25, clock=clock)
+    seen: list[bool] = []
+    cancellation.on_request(lambda: seen.append(cancellation.requested()))
+    cancellation.request()
+    assert seen == [True]
+
+
+def test_the_latest_act_counts(clock: Clock) -> None:
+    cancellation = Cancellation(None, 0.25, clock=clock)
+    acted: list[str] = []
+    cancellation.on_request(lambda: acted.append("first"))
+    cancellation.on_request(lambda: acted.append("second"))
+    cancellation.request()
+    assert acted == ["second"]
+
+
+def test_a_yes_of_the_function_does_not_act(clock: Clock) -> None:
+    cancellation = Cancellation(Question(True), 0.25, clock=clock)
+    acted: list[bool] = []
+    cancellation.on_request(lambda: acted.append(True))
+    assert cancellation.requested() is True
+    assert acted == []
+
+
+def test_the_clock_is_a_monotonic_one() -> None:
+    assert Cancellation.__init__.__kwdefaults__ == {"clock": time.monotonic}  # type: ignore[misc]
