@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Callable, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
 import attrs
 
@@ -29,7 +29,12 @@ from .options import (
 from .run import Run
 
 ResultT = TypeVar("ResultT")
-MessageT = TypeVar("MessageT", bound=m.ResultMessageInterface)
+if TYPE_CHECKING:  # Python has defaults for type variables from 3.13 on; type checkers have them for all
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    MessageT = TypeVarWithDefault("MessageT", bound=m.ResultMessageInterface, default=m.ResultMessageInterface)
+else:
+    MessageT = TypeVar("MessageT")
 
 
 class Calls(ABC):

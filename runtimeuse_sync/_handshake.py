@@ -26,6 +26,8 @@ from ._waker import Waker
 from .exceptions import ConnectionFailedError
 
 MAX_HEAD = 64 * 1024
+# Seconds for one of several addresses of a host.
+LONGEST_TRY = 5.0
 # What websocket-client believes to be talking to: no cookie in its process-wide jar is for this host.
 _NOBODY = "ws://handshake.invalid/"
 Selector = getattr(selectors, "PollSelector", selectors.DefaultSelector)  # poll needs no descriptor of its own
@@ -172,14 +174,19 @@ class _Attempt:
         # The one wait that nothing can cut short. The caller does not sit it out: see WebSocketConnection.
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         self.stage = "connecting to the proxy" if proxy else "connecting"
+        overall = self.deadline
         for address in addresses[:-1]:
+            # An address that swallows packets, as IPv6 ones may, must not use up the time of the others.
+            self.deadline = overall.earlier(Deadline(LONGEST_TRY))
             try:
-                return self._connect_to(address)
-            except OSError as error:
-                if isinstance(error, ConnectionFailedError):
-                    raise
+                self._connect_to(address)
+            except OSError:
                 self.close()
-        return self._connect_to(addresses[-1])
+            else:
+                self.deadline = overall
+                return
+        self.deadline = overall
+        self._connect_to(addresses[-1])
 
     def _connect_to(self, address: tuple[int, int, int, str, tuple[object, ...]]) -> None:
         family, kind, protocol, _, where = address

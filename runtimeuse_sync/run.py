@@ -100,13 +100,14 @@ class Run(Generic[ResultT]):
         finally:
             self._host.end(driver, self._cancellation, close_wait)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[m.AgentRuntimeMessageInterface]:
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> m.AgentRuntimeMessageInterface:
         if self._driver is None:
             raise RuntimeUseError("enter the Run first: `with client.stream(...) as run:`")
-        return next(self._messages)
+        message: m.AgentRuntimeMessageInterface = next(self._messages)
+        return message
 
     def _result_last(self, messages: Iterator[Any]) -> Iterator[Any]:
         """On the wire, more may come behind the result: output of post-agent commands, for one."""

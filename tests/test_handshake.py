@@ -126,6 +126,21 @@ def test_a_host_look_up_that_hangs_does_not_hold_up_the_caller(monkeypatch: pyte
     release.set()
 
 
+def test_every_address_of_a_host_is_tried(scripted_runtime: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = scripted_runtime(generation("0.15"))
+    port = int(runtime.url.rpartition(":")[2])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        nobody = listener.getsockname()[1]
+    tcp = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+    # The second takes no connection: its backlog is full. The first has nobody listening.
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.create_connection(full.getsockname()):
+        addresses = [(*tcp, ("127.0.0.1", nobody)), (*tcp, full.getsockname()), (*tcp, ("127.0.0.1", port))]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: addresses)
+        monkeypatch.setattr("runtimeuse_sync._handshake.LONGEST_TRY", 0.1)
+        client = Client("ws://several.example.com", proxy=None, connect_timeout=5)
+        assert client.invoke(invocation()).structured_output == {"success": True}
+
+
 def test_the_connect_timeout_holds_against_a_trickled_handshake() -> None:
     def play(conn: RawPeer) -> None:
         conn.read_request()
