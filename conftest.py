@@ -28,6 +28,7 @@ NEEDS = {
     "runtimeuse_sync/cli": "rich",
     "runtimeuse_sync/local": "websockets",
     "runtimeuse_sync/testing.py": "websockets",
+    "tests/conformance": "kosoku",
     "tests/interop": "runtimeuse_client",
     "tests/packaging": "build",
 }
