@@ -118,7 +118,7 @@ class WebSocketConnection:
             worker.waker.close()  # a signal came before the thread was started
         else:
             # A host look-up cannot be cut short: its thread ends when it returns.
-            thread.join(timeout + 0.2 if worker.has_dialed else 0.2)
+            _join(thread, Deadline(timeout + 0.2 if worker.has_dialed else 0.2))
 
 
 class _Worker:
@@ -226,7 +226,7 @@ class _Worker:
         return min(deadlines) if deadlines else self._keepalive.pause()
 
     def _is_over(self) -> bool:
-        if self._peer_closed and self._close_sent and not self._unsent and not self._outbox:
+        if self._peer_closed and self._close_sent and not self._unsent:
             return True
         deadlines = [d for d in (self._close_by, self._leave_by) if d is not None]
         return self._gone or any(deadline.expired for deadline in deadlines)
@@ -245,16 +245,17 @@ class _Worker:
         self._finish(error)
 
     def _say_goodbye(self) -> None:
-        """Queue a Close frame behind all else, once this side or the peer is done."""
+        """Put a Close frame behind all that waits, once this side or the peer is done. Nothing follows it."""
         if not self._close_sent and (self._end is not None or self._close_by is not None):
             self._close_sent = True
-            self._outbox.append(encode_close(_close_code(self._end)))
+            waiting = _joined(self._outbox) if self._outbox else b""
+            self._unsent = memoryview(b"".join((self._unsent, waiting, encode_close(_close_code(self._end)))))
 
     # --- writing ------------------------------------------------------------------------------------
 
     def _flush(self, sock: Socket) -> None:
         try:
-            while self._unsent or self._outbox:
+            while self._unsent or (self._outbox and not self._close_sent):
                 if not self._unsent:
                     self._unsent = memoryview(_joined(self._outbox))
                 self._unsent = self._unsent[sock.send(self._unsent) :]
@@ -336,6 +337,11 @@ class _Worker:
         elif self._keepalive.is_due() and not self._unsent:
             self._outbox.append(encode_frame(Opcode.PING, b""))
             self._keepalive.pinged()
+
+
+def _join(thread: threading.Thread, deadline: Deadline) -> None:
+    while thread.is_alive() and not deadline.expired:
+        thread.join(min(0.25, deadline.remaining()))  # on Windows, Ctrl-C waits for the end of a join
 
 
 def _register(selector: selectors.BaseSelector, sock: Socket, old: int, new: int) -> int:

@@ -162,6 +162,8 @@ class Driver:
         if batch:
             self._open_line.backlog.extend(batch)
             self._idle_since = time.monotonic()
+        elif self._idle_left() == 0.0:
+            self.cancel(IdleTimeoutError(self._options.idle_timeout or 0.0), IMPATIENT_CANCEL_WAIT)
         else:
             self._look_at = -math.inf
 
@@ -170,7 +172,9 @@ class Driver:
             if self._open_line.requests > 1:
                 error = _explained(error)
         elif self.exchange.phase is Phase.DRAINING:
-            self._logger.warning("the connection broke while artifacts were awaited; some may be missing: %s", error)
+            # Not the error's text: a peer's reason is its own words.
+            name = type(error).__name__
+            self._logger.warning("%s while artifacts were awaited; some may be missing", name)
         self.exchange.disconnect(error)
 
     def _idle_left(self) -> float:
@@ -188,8 +192,6 @@ class Driver:
             self._look_at_drain()
         elif self._deadline.expired:
             self.cancel(InvocationTimeoutError(self._deadline.timeout or 0.0), IMPATIENT_CANCEL_WAIT)
-        elif not self._open_line.backlog and self._idle_left() == 0.0:
-            self.cancel(IdleTimeoutError(self._options.idle_timeout or 0.0), IMPATIENT_CANCEL_WAIT)
         self._look_at = min(self._look_at, time.monotonic() + self.pause())
 
     def _look_at_drain(self) -> None:

@@ -14,6 +14,7 @@ The rules:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Any, Optional
 
@@ -100,12 +101,14 @@ class Exchange:
     Attributes:
         drains: whether more is to come behind the result.
         has_artifacts: whether that includes artifacts.
+        secrets: what must not be in an error that is raised; runtimes before 0.9 do not redact it.
         skips_stale_cancel: whether the answer to an earlier request's cancel_message may still be on its way.
         is_confirmed: whether the runtime has said that it cancelled this request.
     """
 
     drains: bool
     has_artifacts: bool
+    secrets: Sequence[str] = attrs.field(default=(), repr=False)
     skips_stale_cancel: bool = False
     phase: Phase = attrs.field(default=Phase.READY, init=False)
     result: Any = attrs.field(default=None, init=False, repr=False)
@@ -161,7 +164,7 @@ class Exchange:
         if is_soft:
             return
         if self.error is None:
-            self.error = AgentRuntimeError(message.error, message.metadata, self.result)
+            self.error = self._reported(message, self.result)
         if self.phase is Phase.RUNNING or not self.has_artifacts:
             self.phase = Phase.OVER
 
@@ -194,9 +197,15 @@ class Exchange:
         """The runtime's last word explains a lost connection better than the loss itself."""
         if self._last_error is None or isinstance(error, ProtocolError):
             return error
-        reported = AgentRuntimeError(self._last_error.error, self._last_error.metadata)
+        reported = self._reported(self._last_error, None)
         reported.__cause__ = error
         return reported
+
+    def _reported(self, message: m.ErrorMessageInterface, result: Any) -> AgentRuntimeError:
+        text = message.error
+        for secret in sorted(filter(None, self.secrets), key=len, reverse=True):
+            text = text.replace(secret, "[REDACTED]")
+        return AgentRuntimeError(text, message.metadata, result)
 
     def _require(self, *phases: Phase) -> None:
         if self.phase not in phases:

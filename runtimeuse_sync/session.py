@@ -162,27 +162,28 @@ class Session(Calls):
         """Serve what the runtime still has of the requests so far."""
         options = CallOptions()
         exchange = Exchange(drains=True, has_artifacts=self._on_artifact is not None)
-        driver = self._driver(exchange, self.new_cancellation(options), Deadline(None), options, object)
+        cancellation = self.new_cancellation(options)
+        driver = self._driver(exchange, cancellation, Deadline(None), options, object)
         self._turn.take(driver)
+        self._calls.add(cancellation)
         try:
             driver.start_drain(self._open_line(), self._on_artifact, self._last_result)
             for _ in driver.deliveries():
                 pass
         finally:
+            self._calls.discard(cancellation)
             self._turn.give_back(driver)
 
     def _close(self, timeout: float) -> None:
         self._is_closed = True
-        line = self._line
-        if line is None:
+        self._registry.discard(self)
+        if self._line is None:
             return
         try:
-            line.connection.close(timeout)
+            self._line.connection.close(timeout)
         except BaseException:  # a signal may land anywhere; what was begun is finished first
-            line.connection.close(IMPATIENT_CLOSE_WAIT)
+            self._line.connection.close(IMPATIENT_CLOSE_WAIT)
             raise
-        finally:
-            self._registry.discard(self)
 
     def abort(self) -> None:
         """Cancel the calls in flight on this session, from any thread, at once; without any, do nothing.
@@ -213,6 +214,7 @@ class Session(Calls):
             drains=more_to_come and self._is_one_shot,
             has_artifacts=has_artifacts,
             skips_stale_cancel=self._stale_cancel,
+            secrets=request.secrets_to_redact,
         )
         return self._driver(exchange, cancellation, deadline, options, result_cls)
 

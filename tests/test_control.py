@@ -342,6 +342,22 @@ def test_an_idle_timeout(scripted_runtime: Start) -> None:
     runtime.wait_for(CancelMessage)
 
 
+def test_time_in_a_callback_is_not_idle_when_messages_came_meanwhile(scripted_runtime: Start) -> None:
+    def script(peer: Peer) -> None:
+        peer.expect(InvocationMessage)
+        peer.send(AssistantMessageInterface(text_blocks=["x"]))
+        assert inside.wait(5)
+        peer.send(text_result("done"))
+        peer.silence()
+
+    inside = threading.Event()
+    client = Client(scripted_runtime(script).url)
+    result = client.invoke(
+        invocation(), on_assistant_message=lambda _: (inside.set(), time.sleep(0.3)), idle_timeout=0.2
+    )
+    assert result.text == "done"
+
+
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), True, "30"])
 @pytest.mark.parametrize("name", ["timeout", "idle_timeout"])
 def test_limits_that_cannot_be_meant_are_refused_before_anything_is_sent(name: str, value: Any) -> None:
