@@ -16,7 +16,9 @@ class Waker:
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
-        self._signalled = False  # a byte is on its way; spares a system call for each further wake
+        self._signalled = (
+            False  # guarded by _lock: a byte is on its way, which spares a system call for each further wake
+        )
         # Reentrant, since a signal handler may interrupt its holder. Guards the descriptor against being
         # closed, and its number reused, between the test and the write.
         self._lock = threading.RLock()
@@ -37,11 +39,12 @@ class Waker:
 
     def clear(self) -> None:
         """Forget the wake-ups so far. What they were for must be looked at after this, not before."""
-        self._signalled = False
-        try:
-            self._reader.recv(64)
-        except BlockingIOError:
-            pass
+        with self._lock:  # a wake in between would lose its byte, and with its mark left set all later ones
+            try:
+                self._reader.recv(64)
+            except BlockingIOError:
+                pass
+            self._signalled = False
 
     def close(self) -> None:
         with self._lock:
