@@ -34,6 +34,7 @@ import selectors
 import socket
 import ssl
 import struct
+import sys
 import threading
 import time
 import traceback
@@ -70,15 +71,22 @@ Step = Union[Script, int]
 # Real runtimes take messages up to this size.
 _MAX_MESSAGE = 100 * 1024 * 1024
 _CHUNK = 256 * 1024
-# How long the loop may take for a call, a client for its half of a closing handshake, a script for its end.
+# How many messages the loop is handed at once: it has pings to answer in between.
+_BATCH = 1000
+# How long the loop may take for a call, a client for its half of a closing handshake, what is under way at the end
+# of a test for its arrival, a script for its end.
 _CALL_PATIENCE = 10.0
 _CLOSE_PATIENCE = 5.0
+_SETTLE_PATIENCE = 1.0
 _JOIN_PATIENCE = 10.0
 # How long a client may leave data unread, and be silently waited for.
 _STALL_PATIENCE = 30.0
 
 # websockets logs frames, payload and all, where its logger is enabled: this one belongs to no hierarchy.
 _SILENT = logging.Logger("silent", logging.CRITICAL + 1)
+
+# A struct linger: what close() then sends is a RST.
+_NO_LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 _WANTS: tuple[type[OSError], ...] = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -147,8 +155,9 @@ class _Loop:
         self._selector.unregister(sock)
 
     def settle(self) -> None:
-        """Handle all that has come in so far."""
-        while self._turn(0):
+        """Handle all that has come in so far, unless it comes without end."""
+        give_up = time.monotonic() + _SETTLE_PATIENCE
+        while self._turn(0) and time.monotonic() < give_up:
             pass
 
     def _run(self) -> None:
@@ -294,8 +303,9 @@ class _Link:
         self._try_to_flush()
 
     def reset(self) -> None:
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.close("was reset")
+        if not self.closed:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+            self.close("was reset")
 
     def close(self, how: str) -> None:
         if self.closed:
@@ -429,7 +439,9 @@ class Peer:
         Raises:
             AssertionError: the client did not read for 30 s.
         """
-        self._say([_encode(message) for message in messages], ServerProtocol.send_text)
+        for start in range(0, len(messages), _BATCH):
+            batch = messages[start : start + _BATCH]
+            self._say([_encode(message) for message in batch], ServerProtocol.send_text)
 
     def send_text(self, text: str) -> None:
         """Send ``text`` in a text frame, whatever it says."""
@@ -498,6 +510,7 @@ class Peer:
         Raises:
             AssertionError: another message came, or none: it says how it differs.
         """
+        __tracebackhide__ = True  # pytest shows the script's line instead.
         _check_fields(message_class, fields)
         name = message_class.__name__
         try:

@@ -393,6 +393,16 @@ def test_cut_promises_more_than_it_sends() -> None:
     assert int.from_bytes(data[2:4], "big") > len(data) - 4 > 0
 
 
+@pytest.mark.parametrize("end", [Peer.drop, Peer.reset, Peer.close, Peer.cut])
+def test_a_script_may_end_what_the_client_has_ended(end: Script) -> None:
+    def script(peer: Peer) -> None:
+        peer.silence()
+        end(peer)
+
+    with conversation(script) as (client, _):
+        client.close()
+
+
 @pytest.mark.parametrize("end", [Peer.close, Peer.close_empty, Peer.drop, Peer.reset, Peer.cut])
 def test_after_its_end_a_script_can_say_nothing(end: Script) -> None:
     outcomes = []
@@ -481,6 +491,25 @@ def test_waiting_ends_when_the_script_fails() -> None:
     with pytest.raises(KeyError):
         run()
     assert time.monotonic() - began < 10
+
+
+def test_a_client_that_sends_without_end_does_not_keep_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(testing, "_SETTLE_PATIENCE", 0.05)
+
+    def flood(sock: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                sock.sendall(frame(b"x", opcode=9, mask=True) * 1000)
+                sock.recv(1 << 20)
+
+    with contextlib.ExitStack() as stack:
+        with ScriptedRuntime(Peer.silence) as runtime:
+            sock = stack.enter_context(upgrade(runtime))
+            thread = threading.Thread(target=flood, args=(sock,))
+            thread.start()
+            assert sock.recv(2) == b"\x8a\x01"
+        thread.join(5)
+        assert not thread.is_alive()
 
 
 def test_what_came_can_be_asked_for_after_the_end() -> None:
