@@ -5,13 +5,23 @@ from __future__ import annotations
 import hmac
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Optional
+from typing import Any, Optional
 
 from attrs import field, frozen
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection
 
 from ._http import is_loopback
+
+
+def _is_token(_: object, __: object, value: Any) -> None:
+    if value is not None and not (isinstance(value, str) and value.isascii() and value.isprintable() and value.strip()):
+        raise ValueError("token must be a string of visible ASCII characters, as a header can carry it")
+
+
+def _are_origins(_: object, __: object, value: Any) -> None:
+    if isinstance(value, str) or not all(isinstance(origin, str) for origin in value):
+        raise TypeError("allowed_origins must be a list of origins, such as ['https://app.example.com']")
 
 
 @frozen
@@ -23,8 +33,8 @@ class Admission:
         allowed_origins (tuple of str): the web pages that may connect.
     """
 
-    token: Optional[str] = field(repr=False)
-    allowed_origins: Sequence[str]
+    token: Optional[str] = field(repr=False, validator=_is_token)
+    allowed_origins: Sequence[str] = field(validator=_are_origins)
 
     def check_host(self, host: str) -> None:
         """Refuse to listen where others can connect, unless they need a token."""

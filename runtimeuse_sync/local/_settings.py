@@ -12,6 +12,8 @@ from .handlers import Handler
 
 
 def _seconds(_: object, attribute: Any, value: Any) -> None:
+    if value is None:
+        raise TypeError(f"{attribute.name} must be a number of seconds; got None")
     check_seconds(attribute.name, value)
 
 
@@ -29,4 +31,5 @@ class Settings:
     heartbeat_interval: float = field(validator=_seconds)
     settle_seconds: float = field(validator=_seconds)
     drain_timeout: float = field(validator=_seconds)
+    max_message_size: int = field(validator=[instance_of(int), ge(1)])
     max_download_size: int = field(validator=[instance_of(int), ge(1)])

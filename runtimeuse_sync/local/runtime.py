@@ -76,40 +76,44 @@ class LocalRuntime:
             heartbeat_interval=heartbeat_interval,
             settle_seconds=settle_seconds,
             drain_timeout=drain_timeout,
+            max_message_size=max_message_size,
             max_download_size=max_download_size,
         )
         self._admission = Admission(token, allowed_origins)
         self._admission.check_host(host)
         self._host = host
         self._port = port
-        self._max_message_size = max_message_size
         self._processes = Processes()
         self._listener: Optional[Listener] = None
+        # Guards the listener's coming and going.
+        self._lock = threading.Lock()
         self._closed = threading.Event()
 
     def __repr__(self) -> str:
-        return f"<LocalRuntime {self.url if self._listener else 'not started'}>"
+        return f"<LocalRuntime {self.url if self._listener else 'not running'}>"
 
     @property
     def url(self) -> str:
-        """Where clients connect: ``ws://host:port``. Raises ``RuntimeError`` unless the runtime is started."""
-        if self._listener is None:
-            raise RuntimeError("the runtime is not started: use it in a `with` block, or call start()")
+        """Where clients connect: ``ws://host:port``. Raises ``RuntimeError`` unless the runtime is running."""
+        listener = self._listener
+        if listener is None:
+            raise RuntimeError("the runtime is not running: use it in a `with` block, or call start()")
         # A wildcard is no address to connect to.
         host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)
-        return f"ws://[{host}]:{self._listener.port}" if ":" in host else f"ws://{host}:{self._listener.port}"
+        return f"ws://[{host}]:{listener.port}" if ":" in host else f"ws://{host}:{listener.port}"
 
     def start(self) -> LocalRuntime:
         """Listen, and serve on threads of the runtime's own; what entering the ``with`` block does."""
-        if self._listener is not None:
-            raise RuntimeError("a runtime is started once: make another one")
-        self._listener = Listener(
-            self._host,
-            self._port,
-            admission=self._admission,
-            max_message_size=self._max_message_size,
-            on_connection=self._serve,
-        )
+        with self._lock:
+            if self._listener is not None or self._closed.is_set():
+                raise RuntimeError("a runtime is started once: make another one")
+            self._listener = Listener(
+                self._host,
+                self._port,
+                admission=self._admission,
+                max_message_size=self._settings.max_message_size,
+                on_connection=self._serve,
+            )
         return self
 
     def _serve(self, connection: ServerConnection) -> None:
@@ -134,10 +138,12 @@ class LocalRuntime:
 
     def close(self) -> None:
         """Close every connection, cancel every request, end every process. May be called again, from any thread."""
-        self._closed.set()
-        if self._listener is not None:
-            self._listener.close()
-        self._processes.kill()
+        with self._lock:
+            listener, self._listener = self._listener, None
+            self._closed.set()
+        if listener is not None:
+            listener.close()
+            self._processes.kill()
 
     def __enter__(self) -> LocalRuntime:
         return self.start()

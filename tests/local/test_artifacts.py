@@ -1,0 +1,257 @@
+"""Artifacts, from the file on the disk to the bytes at their destination."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+import watchfiles
+
+from .conftest import FileServer, Message, Peer
+
+StartPeer = Callable[..., Peer]
+ASK = "artifact_upload_request_message"
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    path = tmp_path / "out"
+    path.mkdir()
+    return path
+
+
+def ask_of(peer: Peer) -> str:
+    path: str = peer.hear_until(ASK)[-1]["filepath"]
+    return path
+
+
+def end(peer: Peer, server: FileServer) -> list[Message]:
+    """End the session as a client does: answer every question until the confirmation."""
+    peer.say("end_session_message")
+    heard: list[Message] = []
+    while not heard or heard[-1]["message_type"] != "end_session_confirm_message":
+        heard.append(peer.hear())
+        if heard[-1]["message_type"] == ASK:
+            peer.upload(heard[-1], server.url(heard[-1]["filepath"]))
+    return heard[:-1]
+
+
+def test_a_file_written_by_a_command_arrives(start_peer: StartPeer, file_server: FileServer, out: Path) -> None:
+    peer = start_peer()
+    peer.execute(f"printf content > {out}/a.txt", artifacts_dirs=[str(out)])
+    request = peer.hear()
+    assert request == {"message_type": ASK, "filename": "a.txt", "filepath": f"{out}/a.txt"}
+    peer.upload(request, file_server.url("/here"))
+    assert end(peer, file_server) == []
+    assert file_server.received == {"/here": b"content"}
+
+
+def test_several_directories_and_sub_folders(start_peer: StartPeer, file_server: FileServer, tmp_path: Path) -> None:
+    peer = start_peer()
+    peer.execute(
+        f"cd {tmp_path}; mkdir -p one/deep/er two; echo 1 > one/a; echo 2 > one/deep/er/b; echo 3 > two/c; echo 4 > d",
+        artifacts_dirs=[str(tmp_path / "one"), str(tmp_path / "two")],
+    )
+    end(peer, file_server)
+    assert file_server.received == {
+        f"{tmp_path}/one/a": b"1\n",
+        f"{tmp_path}/one/deep/er/b": b"2\n",
+        f"{tmp_path}/two/c": b"3\n",
+    }
+
+
+def test_files_that_are_there_from_the_start_count(start_peer: StartPeer, file_server: FileServer, out: Path) -> None:
+    (out / "before").write_text("x")
+    peer = start_peer()
+    peer.execute("true", artifacts_dirs=[str(out)])
+    end(peer, file_server)
+    assert list(file_server.received) == [f"{out}/before"]
+
+
+def test_ignored_files_stay(start_peer: StartPeer, file_server: FileServer, out: Path) -> None:
+    (out / ".artifactignore").write_text("*.log\n")
+    peer = start_peer()
+    peer.execute(
+        f"cd {out}; mkdir tmp; touch a.log keep.log b.txt tmp/c",
+        artifacts_dirs=[str(out)],
+        artifacts_ignore_content="tmp/\n!keep.log",
+    )
+    end(peer, file_server)
+    assert sorted(file_server.received) == [f"{out}/b.txt", f"{out}/keep.log"]
+
+
+def test_a_file_that_is_being_written_is_not_asked_for(start_peer: StartPeer, out: Path) -> None:
+    """Writes go on for three times as long as a file has to be still: were it asked for, it would be within them."""
+    peer = start_peer(settle_seconds=0.3)
+    peer.start(
+        f"for i in 1 2 3 4 5 6 7 8 9; do echo $i >> {out}/a; sleep 0.1; done; sleep 1000", artifacts_dirs=[str(out)]
+    )
+    began = time.monotonic()
+    assert ask_of(peer) == f"{out}/a"
+    assert time.monotonic() - began > 0.9 + 0.2
+    assert (out / "a").read_text().endswith("9\n")
+
+
+def test_each_version_is_asked_for_once(start_peer: StartPeer, file_server: FileServer, out: Path) -> None:
+    peer = start_peer()
+    for body in ("one", "two two"):
+        peer.execute(f"printf '{body}' > {out}/a", artifacts_dirs=[str(out)])
+        request = peer.hear()
+        peer.upload(request, file_server.url(f"/{body[:3]}"))
+    assert end(peer, file_server) == []
+    assert file_server.received == {"/one": b"one", "/two": b"two two"}
+
+
+def test_a_file_is_asked_for_while_the_request_runs(start_peer: StartPeer, out: Path) -> None:
+    peer = start_peer()
+    peer.start(f"echo x > {out}/a; sleep 1000", artifacts_dirs=[str(out)])
+    assert ask_of(peer) == f"{out}/a"
+
+
+def test_a_directory_that_does_not_exist_yet_is_waited_for(start_peer: StartPeer, tmp_path: Path) -> None:
+    out = tmp_path / "not" / "yet"
+    peer = start_peer()
+    peer.start(f"mkdir -p {out}; echo x > {out}/a; sleep 1000", artifacts_dirs=[str(out)])
+    assert ask_of(peer) == f"{out}/a"
+
+
+def test_a_directory_that_is_made_anew_goes_on_being_watched(start_peer: StartPeer, out: Path, tmp_path: Path) -> None:
+    peer = start_peer()
+    peer.start(
+        f"echo 1 > {out}/a; while [ ! -e {tmp_path}/go ]; do sleep 0.01; done;"
+        f" rm -r {out}; mkdir {out}; echo 22 > {out}/b; sleep 1000",
+        artifacts_dirs=[str(out)],
+    )
+    assert ask_of(peer) == f"{out}/a"
+    (tmp_path / "go").touch()
+    assert ask_of(peer) == f"{out}/b"
+
+
+def test_a_folder_made_with_everything_in_it_is_found(
+    start_peer: StartPeer, file_server: FileServer, out: Path
+) -> None:
+    """Files that come before the watch on their new folder stands have no event."""
+    peer = start_peer()
+    peer.start(
+        f"cd {out}; mkdir -p a/b/c; for i in $(seq 50); do echo $i > a/b/c/$i; done; sleep 1000",
+        artifacts_dirs=[str(out)],
+    )
+    assert {ask_of(peer) for _ in range(50)} == {f"{out}/a/b/c/{n}" for n in range(1, 51)}
+
+
+def test_where_watching_is_impossible_the_directory_is_looked_at(
+    start_peer: StartPeer, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise OSError("OS file watch limit reached")
+
+    monkeypatch.setattr(watchfiles, "watch", refuse)
+    monkeypatch.setattr("runtimeuse_sync.local._watching._POLL", 0.05)
+    peer = start_peer()
+    peer.start(f"sleep 0.1; echo x > {out}/a; sleep 1000", artifacts_dirs=[str(out)])
+    assert ask_of(peer) == f"{out}/a"
+
+
+def test_what_is_written_at_the_very_end_arrives(start_peer: StartPeer, file_server: FileServer, out: Path) -> None:
+    peer = start_peer(settle_seconds=0.5)
+    peer.execute(f"for i in $(seq 20); do echo $i > {out}/$i; done", artifacts_dirs=[str(out)])
+    asked = end(peer, file_server)
+    assert len(asked) == len(file_server.received) == 20
+
+
+def test_a_file_that_never_rests_is_sent_as_it_is_at_the_end(
+    start_peer: StartPeer, file_server: FileServer, out: Path
+) -> None:
+    peer = start_peer(settle_seconds=0.2)
+    peer.execute(f"(while :; do echo x >> {out}/log; sleep 0.02; done) > /dev/null 2>&1 &", artifacts_dirs=[str(out)])
+    end(peer, file_server)
+    assert list(file_server.received) == [f"{out}/log"]
+
+
+def test_the_end_waits_for_the_upload(start_peer: StartPeer, file_server: FileServer, out: Path) -> None:
+    """The confirmation is behind the upload: when it comes, the bytes are there."""
+    peer = start_peer()
+    peer.execute(f"head -c 5000000 /dev/zero > {out}/big", artifacts_dirs=[str(out)])
+    end(peer, file_server)
+    assert len(file_server.received[f"{out}/big"]) == 5_000_000
+
+
+def test_the_end_does_not_wait_for_ever_for_an_answer(start_peer: StartPeer, out: Path) -> None:
+    peer = start_peer(drain_timeout=0.1)
+    peer.execute(f"echo x > {out}/a", artifacts_dirs=[str(out)])
+    peer.say("end_session_message")
+    types = [m["message_type"] for m in peer.hear_until("end_session_confirm_message")]
+    assert types == [ASK, "end_session_confirm_message"]
+    assert peer.hear_close() is None
+
+
+def test_a_failed_upload_is_an_error(start_peer: StartPeer, file_server: FileServer, out: Path) -> None:
+    peer = start_peer()
+    peer.execute(f"echo x > {out}/a", artifacts_dirs=[str(out)])
+    file_server.refusals = [403]
+    heard = end(peer, file_server)
+    assert heard[1:] == [
+        {
+            "message_type": "error_message",
+            "error": "artifact upload failed: HTTP status 403",
+            "metadata": {"filename": "a"},
+        }
+    ]
+
+
+def test_a_file_that_was_not_asked_for_is_not_uploaded(
+    start_peer: StartPeer, file_server: FileServer, out: Path
+) -> None:
+    (out / "a").write_text("x")
+    peer = start_peer()
+    peer.upload({"filename": "passwd", "filepath": "/etc/passwd"}, file_server.url("/x"))
+    assert "not made" in peer.hear()["error"]
+    peer.execute("true", artifacts_dirs=[str(out)])
+    request = peer.hear()
+    peer.upload(request, file_server.url("/first"))
+    peer.upload(request, file_server.url("/second"))
+    assert "was answered" in peer.hear()["error"]
+    end(peer, file_server)
+    assert file_server.received == {"/first": b"x"}
+
+
+def test_two_files_whose_names_are_redacted_to_one_both_arrive(
+    start_peer: StartPeer, file_server: FileServer, out: Path
+) -> None:
+    peer = start_peer()
+    peer.execute(f"echo 1 > {out}/s1; echo 2 > {out}/s2", artifacts_dirs=[str(out)], secrets_to_redact=["s1", "s2"])
+    for n in (1, 2):
+        peer.upload(peer.hear(), file_server.url(f"/{n}"))
+    end(peer, file_server)
+    assert sorted(file_server.received.values()) == [b"1\n", b"2\n"]
+
+
+def test_a_passing_file_holds_nothing_up(start_peer: StartPeer, file_server: FileServer, out: Path) -> None:
+    peer = start_peer()
+    peer.execute(f"echo x > {out}/a", artifacts_dirs=[str(out)])
+    request = peer.hear()
+    os.remove(out / "a")
+    peer.upload(request, file_server.url("/x"))
+    assert end(peer, file_server) == []
+
+
+def test_leaving_in_the_middle_of_everything(start_peer: StartPeer, out: Path) -> None:
+    """What the fixture checks: no thread and no descriptor stays."""
+    peer = start_peer(settle_seconds=30.0)
+    peer.execute(f"echo x > {out}/a", artifacts_dirs=[str(out)])
+    peer.say("end_session_message")
+    peer.connection.close()
+
+
+def test_a_watcher_survives_the_loss_of_everything(start_peer: StartPeer, file_server: FileServer, out: Path) -> None:
+    peer = start_peer()
+    peer.start(f"echo x > {out}/a; sleep 1000", artifacts_dirs=[str(out)])
+    ask_of(peer)
+    shutil.rmtree(out)
+    peer.say("cancel_message")
+    peer.hear_until("error_message")
+    assert peer.is_served()
