@@ -7,7 +7,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Any, Callable, Optional, Union
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import attrs
 
@@ -66,11 +66,7 @@ def parse_url(url: Any) -> Endpoint:
         raise TypeError(f"ws_url must be a str such as 'ws://localhost:8080'; got a {type(url).__name__}")
     if _UNPRINTABLE.search(url):
         raise ValueError("ws_url has a space or a control character in it; percent-encode it")
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise ValueError(f"ws_url cannot be parsed: {_without_input(error)}") from None
+    parts, port = _split(url)
     if parts.scheme not in _SCHEMES or not url[len(parts.scheme) :].startswith("://"):
         raise ValueError("ws_url must begin with ws://, wss://, http:// or https://, as in 'ws://localhost:8080'")
     if not parts.hostname:
@@ -90,10 +86,16 @@ def parse_url(url: Any) -> Endpoint:
     )
 
 
-def _without_input(error: ValueError) -> str:
-    # urlsplit quotes what it could not read, which may be a password.
-    text = str(error)
-    return "the port is not a number from 0 to 65535" if "ort" in text else text.split(":")[0]
+def _split(url: str) -> tuple[SplitResult, Optional[int]]:
+    # The standard library's own words would quote what it could not read, which may be a password.
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ValueError("ws_url names a host that cannot be read; write it as in 'ws://localhost:8080'") from None
+    try:
+        return parts, parts.port
+    except ValueError:
+        raise ValueError("ws_url names a port that is not a number from 0 to 65535") from None
 
 
 def _ascii_host(host: str) -> str:
