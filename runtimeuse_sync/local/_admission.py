@@ -61,5 +61,6 @@ class Admission:
         given = request.headers.get_all("Authorization")
         scheme, _, credentials = given[0].partition(" ") if len(given) == 1 else ("", "", "")
         # Both are looked at in any case, so that the time taken tells neither.
-        is_right = hmac.compare_digest(credentials.strip().encode(), self.token.encode())
+        given_bytes = credentials.strip().encode(errors="surrogateescape")
+        is_right = hmac.compare_digest(given_bytes, self.token.encode())
         return is_right and scheme.lower() == "bearer"
