@@ -1,0 +1,320 @@
+"""What a call can be told, and what it is told when that cannot be meant."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Callable
+
+import attrs
+import pytest
+
+from runtimeuse_sync import messages as m
+from runtimeuse_sync.options import (
+    CallOptions,
+    ExecuteCommandsOptions,
+    QueryOptions,
+    check_artifacts,
+    check_callable,
+    check_is_cancelled,
+    check_seconds,
+)
+
+BOTH = [functools.partial(QueryOptions, system_prompt="s"), ExecuteCommandsOptions]
+each_class = pytest.mark.parametrize("options", BOTH, ids=["QueryOptions", "ExecuteCommandsOptions"])
+Options = Callable[..., Any]
+
+
+def nothing(*args: Any) -> None:
+    """A callback."""
+
+
+async def coroutine(*args: Any) -> None:
+    """What must not be one."""
+
+
+# --- seconds ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [None, 1, 0.001, 1e308, 300])
+def test_a_duration_is_a_positive_number_or_none(value: Any) -> None:
+    check_seconds("timeout", value)
+
+
+@pytest.mark.parametrize("value", [0, -1, 0.0, -0.0, -0.5, float("nan"), float("inf"), float("-inf")])
+def test_a_duration_that_cannot_be_meant(value: Any) -> None:
+    with pytest.raises(ValueError, match="timeout") as caught:
+        check_seconds("timeout", value)
+    assert str(caught.value) == f"timeout must be a positive number of seconds, or None for no limit; got {value}"
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (True, "bool"),
+        (False, "bool"),
+        ("5", "str"),
+        ([5], "list"),
+        (5j, "complex"),
+        (Decimal(5), "Decimal"),
+        (Fraction(5), "Fraction"),
+    ],
+)
+def test_what_is_no_number_is_no_duration(value: Any, kind: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        check_seconds("idle_timeout", value)
+    assert str(caught.value) == (
+        f"idle_timeout must be a positive number of seconds, or None for no limit; got a {kind}"
+    )
+
+
+def test_none_may_mean_something_else() -> None:
+    check_seconds("ping_interval", None, none_means="no pings")
+    with pytest.raises(ValueError, match=r"or None for no pings; got 0$"):
+        check_seconds("ping_interval", 0, none_means="no pings")
+
+
+# --- callbacks --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [None, nothing, print, lambda: None, [].append, functools.partial(nothing), int])
+def test_a_callback_can_be_called(value: Any) -> None:
+    check_callable("on_x", value)
+
+
+@pytest.mark.parametrize(("value", "kind"), [("name", "str"), (True, "bool"), ([], "list")])
+def test_what_cannot_be_called_is_no_callback(value: Any, kind: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        check_callable("on_x", value)
+    assert str(caught.value) == f"on_x must be a function or None; got a {kind}"
+
+
+class Holder:
+    async def method(self, message: Any) -> None: ...
+
+
+@pytest.mark.parametrize("value", [coroutine, Holder().method])
+def test_an_async_function_is_no_callback(value: Any) -> None:
+    with pytest.raises(TypeError) as caught:
+        check_callable("on_x", value)
+    assert str(caught.value) == (
+        "on_x is an async function; this client calls plain functions: write `def` for `async def`"
+    )
+
+
+def test_a_generator_function_is_not_taken_for_an_async_one() -> None:
+    def generator() -> Any:
+        yield
+
+    check_callable("on_x", generator)
+
+
+class Flag:
+    def is_set(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("value", [None, threading.Event(), Flag(), nothing])
+def test_is_cancelled_is_an_event_or_a_function(value: Any) -> None:
+    check_is_cancelled(value)
+
+
+def test_is_cancelled_is_nothing_else() -> None:
+    with pytest.raises(TypeError) as caught:
+        check_is_cancelled(False)
+    assert str(caught.value) == (
+        "is_cancelled (a threading.Event or a function) must be a function or None; got a bool"
+    )
+
+
+# --- artifacts --------------------------------------------------------------------------------------------
+
+NEEDS_CALLBACK = "artifacts_dirs needs on_artifact_upload_request: a function that returns where to upload"
+NEEDS_DIRECTORIES = "on_artifact_upload_request needs artifacts_dirs: the directories in the sandbox to watch"
+
+
+@pytest.mark.parametrize(("directories", "callback"), [(["/a"], nothing), (None, None), ([], None), ((), None)])
+def test_directories_and_callback_come_together(directories: Any, callback: Any) -> None:
+    check_artifacts(directories, callback)
+
+
+@pytest.mark.parametrize("directories", [["/a"], ("/a", "/b")])
+def test_directories_need_a_callback(directories: Any) -> None:
+    with pytest.raises(ValueError, match="artifacts_dirs") as caught:
+        check_artifacts(directories, None)
+    assert str(caught.value) == NEEDS_CALLBACK
+
+
+@pytest.mark.parametrize("directories", [None, []])
+def test_a_callback_needs_directories(directories: Any) -> None:
+    with pytest.raises(ValueError, match="artifacts_dirs") as caught:
+        check_artifacts(directories, nothing)
+    assert str(caught.value) == NEEDS_DIRECTORIES
+
+
+# --- the options of a call ----------------------------------------------------------------------------------
+
+
+def test_a_call_needs_no_options() -> None:
+    options = CallOptions()
+    assert attrs.asdict(options, recurse=False) == dict.fromkeys(
+        [
+            "on_artifact_upload_request",
+            "on_error_message",
+            "is_cancelled",
+            "timeout",
+            "idle_timeout",
+            "logger",
+        ]
+    )
+
+
+def test_the_options_of_a_call_do_not_change() -> None:
+    with pytest.raises(AttributeError):
+        CallOptions().timeout = 5  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", ["timeout", "idle_timeout"])
+@pytest.mark.parametrize("options", [CallOptions, *BOTH])
+def test_durations_are_checked(options: Options, name: str) -> None:
+    with pytest.raises(ValueError, match=f"^{name} must be a positive number of seconds"):
+        options(**{name: 0})
+    with pytest.raises(TypeError, match=f"^{name} must be a positive number of seconds"):
+        options(**{name: True})
+    assert getattr(options(**{name: 2.5}), name) == 2.5
+
+
+@pytest.mark.parametrize("name", ["on_artifact_upload_request", "on_error_message"])
+def test_the_callbacks_of_a_call_are_checked(name: str) -> None:
+    with pytest.raises(TypeError, match=f"^{name} must be a function or None; got a str"):
+        CallOptions(**{name: "x"})
+    with pytest.raises(TypeError, match=f"^{name} is an async function"):
+        CallOptions(**{name: coroutine})
+
+
+@each_class
+def test_what_bounds_the_call_is_checked_with_the_rest(options: Options) -> None:
+    with pytest.raises(TypeError, match="^on_error_message is an async function"):
+        options(on_error_message=coroutine)
+    with pytest.raises(TypeError, match="^is_cancelled "):
+        options(is_cancelled=5)
+    with pytest.raises(ValueError, match=f"^{NEEDS_CALLBACK}$"):
+        options(artifacts_dirs=["/out"])
+    with pytest.raises(ValueError, match=f"^{NEEDS_DIRECTORIES}$"):
+        options(on_artifact_upload_request=nothing)
+
+
+@each_class
+def test_what_bounds_the_call_is_handed_on(options: Options) -> None:
+    event, logger = threading.Event(), logging.getLogger("mine")
+    given = {
+        "on_artifact_upload_request": nothing,
+        "on_error_message": print,
+        "is_cancelled": event,
+        "timeout": 30,
+        "idle_timeout": 5.0,
+        "logger": logger,
+    }
+    assert options(artifacts_dirs=["/out"], **given).call_options() == CallOptions(**given)
+
+
+@each_class
+def test_options_are_checked_again_when_they_are_used(options: Options) -> None:
+    changed = options()
+    changed.timeout = -1
+    with pytest.raises(ValueError, match="timeout"):
+        changed.call_options()
+
+
+@each_class
+def test_options_have_defaults(options: Options) -> None:
+    made = attrs.asdict(options(), recurse=False)
+    assert made.pop("secrets_to_redact") == []
+    assert made.pop("system_prompt", "s") == "s"
+    assert set(made.values()) == {None}
+
+
+@each_class
+def test_two_have_no_list_in_common(options: Options) -> None:
+    assert options().secrets_to_redact is not options().secrets_to_redact
+
+
+@each_class
+def test_options_are_given_by_name(options: Options) -> None:
+    with pytest.raises(TypeError, match="positional"):
+        options("Be brief.")
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        options(timeot=5)
+
+
+def test_a_query_needs_a_system_prompt() -> None:
+    with pytest.raises(TypeError, match="system_prompt"):
+        QueryOptions()  # type: ignore[call-arg]
+
+
+@each_class
+def test_secrets_and_callbacks_are_not_in_a_repr(options: Options) -> None:
+    extra = {"agent_env": {"TOKEN": "s3cret"}} if options is not ExecuteCommandsOptions else {}
+    shown = repr(options(secrets_to_redact=["s3cret"], source_id="run-1", on_assistant_message=nothing, **extra))
+    assert "s3cret" not in shown
+    assert "nothing" not in shown
+    assert "source_id='run-1'" in shown
+
+
+# --- the messages that options make ---------------------------------------------------------------------------
+
+COMMANDS = [m.CommandInterface(command="make")]
+DOWNLOADS = [m.RuntimeEnvironmentDownloadableInterface(download_url="u", working_dir="/w")]
+SHARED = {
+    "source_id": "run-1",
+    "secrets_to_redact": ["a"],
+    "artifacts_dirs": ["/out"],
+    "artifacts_ignore_content": "*.tmp",
+}
+
+
+def test_a_query_makes_an_invocation() -> None:
+    given = {
+        "system_prompt": "Be brief.",
+        "model": "m",
+        "output_format_json_schema_str": "{}",
+        "agent_env": {"A": "b"},
+        "pre_agent_downloadables": DOWNLOADS,
+        "pre_agent_invocation_commands": COMMANDS,
+        "post_agent_invocation_commands": COMMANDS,
+        **SHARED,
+    }
+    options = QueryOptions(**given, on_artifact_upload_request=nothing, timeout=5)
+    assert options.invocation("Hello") == m.InvocationMessage(user_prompt="Hello", **given)
+
+
+def test_commands_make_a_command_execution() -> None:
+    given = {"pre_execution_downloadables": DOWNLOADS, **SHARED}
+    options = ExecuteCommandsOptions(**given, on_artifact_upload_request=nothing, timeout=5)
+    assert options.message(COMMANDS) == m.CommandExecutionMessage(commands=COMMANDS, **given)
+    assert options.message(tuple(COMMANDS)).commands == COMMANDS
+
+
+def test_options_that_are_unset_stay_so() -> None:
+    assert QueryOptions(system_prompt="s").invocation("u") == m.InvocationMessage(system_prompt="s", user_prompt="u")
+    assert ExecuteCommandsOptions().message(COMMANDS) == m.CommandExecutionMessage(commands=COMMANDS)
+
+
+@pytest.mark.parametrize("name", ["secrets_to_redact", "source_id"])
+def test_a_value_of_the_wrong_type_is_refused_before_anything_is_sent(name: str) -> None:
+    with pytest.raises(TypeError, match=name):
+        QueryOptions(system_prompt="s", **{name: 5}).invocation("u")
+    with pytest.raises(TypeError, match=name):
+        ExecuteCommandsOptions(**{name: 5}).message(COMMANDS)
+
+
+def test_every_option_of_a_call_or_a_message_can_be_given_to_a_query() -> None:
+    own = {"on_assistant_message", "on_command_output", "on_heartbeat"}
+    call = set(attrs.fields_dict(CallOptions))
+    invocation = set(attrs.fields_dict(m.InvocationMessage)) - {"user_prompt", "message_type"}
+    execution = set(attrs.fields_dict(m.CommandExecutionMessage)) - {"commands", "message_type"}
+    assert set(attrs.fields_dict(QueryOptions)) == own | call | invocation
+    assert set(attrs.fields_dict(ExecuteCommandsOptions)) == own | call | execution
