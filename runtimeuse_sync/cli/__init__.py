@@ -1,0 +1,49 @@
+"""The command ``runtimeuse-sync``: host a runtime, run agents and commands on one.
+
+| module | its one job |
+|---|---|
+| ``_app`` | the sub-commands put together; the exit code |
+| ``serve``, ``invoke``, ``execute``, ``wait``, ``demo`` | one sub-command each (``execute`` is ``exec``) |
+| ``_parameters`` | options that several of them share, and the types of their values |
+| ``_endings`` | every way in which a command can end: exit codes, signals, closed pipes |
+| ``_screen`` | what is written where: plain lines, or a terminal with live progress |
+| ``_reports`` | what a run's messages look like on a screen, or as JSON |
+| ``_artifacts`` | artifacts into a folder |
+| ``_demo_world`` | what the demo needs around it: a file server, a workspace, an agent |
+
+Needs the extra ``cli``.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+
+__all__ = ["main"]
+
+# What the extra brings. Looked for, not imported: each command imports what it uses.
+_NEEDED = ("click", "rich", "websockets", "watchfiles", "pathspec")
+_UNABLE = 125
+_INTERRUPTED = 130
+
+
+def main() -> int:
+    """Run the command with the arguments of this process.
+
+    Returns:
+        The exit code. 125 if the extra ``cli`` is not installed.
+
+    >>> import subprocess, sys
+    >>> subprocess.run([sys.executable, "-m", "runtimeuse_sync", "--version"], capture_output=True).returncode
+    0
+    """
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        print(f'runtimeuse-sync needs {", ".join(missing)}: pip install "runtimeuse-sync[cli]"', file=sys.stderr)
+        return _UNABLE
+    try:
+        from ._app import run
+
+        return run()
+    except KeyboardInterrupt:
+        return _INTERRUPTED

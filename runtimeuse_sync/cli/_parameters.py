@@ -1,0 +1,127 @@
+"""Options that several commands share, and the types of their values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, Callable, Optional, TypeVar
+
+import click
+
+from ..client import Client
+from ..options import check_seconds
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+TOKEN_VARIABLE = "RUNTIMEUSE_TOKEN"
+
+# How often a progress line gets its turn, in seconds.
+_TICK = 0.1
+
+
+def _environment(name: str) -> str:
+    value = os.environ.get(name)
+    if value is None:
+        raise click.BadParameter(f"the environment variable {name} is not set")
+    return value
+
+
+def _variable(text: str) -> tuple[str, str]:
+    """``NAME=VALUE``, or ``NAME`` for a variable of our own environment."""
+    name, equals, value = text.partition("=")
+    if not name:
+        raise click.BadParameter("write NAME or NAME=VALUE")
+    return name, value if equals else _environment(name)
+
+
+def _secret(name: str) -> str:
+    """The value of an environment variable, which must not be empty: that would redact nothing."""
+    secret = _environment(name)
+    if not secret:
+        raise click.BadParameter(f"the environment variable {name} is empty")
+    return secret
+
+
+def _header(text: str) -> tuple[str, str]:
+    """``HEADER=NAME``: a header, and the environment variable that holds its value."""
+    header, _, variable = text.partition("=")
+    if not (header and variable):
+        raise click.BadParameter("write HEADER=NAME, as in X-Access-Token=MY_TOKEN")
+    return header, _environment(variable)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+        check_seconds("it", seconds)
+    except ValueError:
+        raise click.BadParameter("write a positive number of seconds") from None
+    return seconds
+
+
+def timeout_option(default: Optional[float], text: str) -> Callable[[F], F]:
+    """``--timeout SECONDS``."""
+    return click.option(
+        "--timeout", type=_seconds, metavar="SECONDS", default=default, show_default=default is not None, help=text
+    )
+
+
+token_option = click.option(
+    "--token",
+    metavar="TOKEN",
+    envvar=TOKEN_VARIABLE,
+    help=f"The bearer token. Better set {TOKEN_VARIABLE}: others see a command's arguments.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+env_option = click.option(
+    "-e",
+    "--env",
+    type=_variable,
+    metavar="NAME[=VALUE]",
+    multiple=True,
+    help="An environment variable for it; without VALUE, as it is here. Repeatable.",
+)
+secret_option = click.option(
+    "--secret-env",
+    "secrets",
+    type=_secret,
+    metavar="NAME",
+    multiple=True,
+    help="An environment variable whose value the runtime must not send back. Repeatable.",
+)
+
+
+def connection_options(command: F) -> F:
+    """What it takes to connect: the URL, and what to authenticate with."""
+    header = click.option(
+        "--header-env",
+        "headers",
+        type=_header,
+        metavar="HEADER=NAME",
+        multiple=True,
+        help="A header for the connection, its value from an environment variable. Repeatable.",
+    )
+    return click.argument("url")(token_option(header(command)))
+
+
+def artifact_options(command: F) -> F:
+    """Which artifacts to fetch, and where to save them."""
+    directory = click.option(
+        "--artifacts-dir",
+        "artifacts_dirs",
+        metavar="DIRECTORY",
+        multiple=True,
+        help="A directory of the runtime whose files are fetched (from a runtime on this machine). Repeatable.",
+    )
+    return directory(click.option("--save-to", metavar="FOLDER", help="Where to save them.")(command))
+
+
+def make_client(url: str, token: Optional[str], headers: Sequence[tuple[str, str]]) -> Client:
+    """The client that the options of ``connection_options`` describe."""
+    given = dict(headers)
+    if token:
+        given["Authorization"] = f"Bearer {token}"
+    try:
+        return Client(url, headers=given, cancel_poll_interval=_TICK)
+    except (TypeError, ValueError) as error:
+        raise click.UsageError(str(error)) from None

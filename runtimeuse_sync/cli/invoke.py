@@ -1,0 +1,103 @@
+"""``runtimeuse-sync invoke``: run the agent."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Optional
+
+import click
+
+from ..messages import InvocationMessage
+from ._artifacts import check_pair, receiving
+from ._endings import endings
+from ._parameters import (
+    artifact_options,
+    connection_options,
+    env_option,
+    json_option,
+    make_client,
+    secret_option,
+    timeout_option,
+)
+from ._reports import open_report
+from ._screen import PROGRAM
+
+EXAMPLE = f"""Examples:
+
+\b
+  {PROGRAM} invoke ws://localhost:8080 "Summarise the README"
+  {PROGRAM} invoke ws://localhost:8080 - --schema answer.json < task.txt | jq .files
+  {PROGRAM} invoke ws://localhost:8080 "Draw it" --artifacts-dir /tmp/out --save-to pictures
+"""
+
+
+def _schema(path: str) -> str:
+    """The text for the wire of the JSON schema in a file, which may hold it bare or as the wire wraps it."""
+    try:
+        schema = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise click.BadParameter(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise click.BadParameter(f"{path} is not JSON: {error}") from None
+    if not isinstance(schema, dict):
+        raise click.BadParameter(f"{path} holds no JSON object, which a schema is")
+    is_wrapped = schema.get("type") == "json_schema" and "schema" in schema
+    return json.dumps(schema if is_wrapped else {"type": "json_schema", "schema": schema})
+
+
+@click.command(epilog=EXAMPLE)
+@connection_options
+@click.argument("prompt")
+@click.option("-s", "--system-prompt", default="", metavar="TEXT", help="The agent's instructions.")
+@click.option("-m", "--model", metavar="NAME", help="The model. Default: the runtime's own.")
+@click.option("--schema", type=_schema, metavar="FILE", help="A JSON schema: asks for a structured result.")
+@env_option
+@secret_option
+@artifact_options
+@timeout_option(None, "For the whole run. Default: no limit.")
+@json_option
+def invoke(
+    url: str,
+    token: Optional[str],
+    headers: Sequence[tuple[str, str]],
+    prompt: str,
+    system_prompt: str,
+    model: Optional[str],
+    schema: Optional[str],
+    env: Sequence[tuple[str, str]],
+    secrets: Sequence[str],
+    artifacts_dirs: Sequence[str],
+    save_to: Optional[str],
+    timeout: Optional[float],
+    as_json: bool,
+) -> None:
+    """Run the agent at URL on PROMPT, and print its result. A PROMPT of "-" is read from standard input.
+
+    The result goes to standard output, what leads there to standard error. Ctrl-C cancels the run.
+    """
+    client = make_client(url, token, headers)
+    check_pair(artifacts_dirs, save_to)
+    report = open_report(as_json=as_json)
+    with report.screen, endings(report), receiving(artifacts_dirs, save_to, report) as artifacts:
+        message = InvocationMessage(
+            system_prompt=system_prompt,
+            user_prompt=sys.stdin.read() if prompt == "-" else prompt,
+            model=model,
+            agent_env=dict(env) or None,
+            secrets_to_redact=list(secrets),
+            output_format_json_schema_str=schema,
+            artifacts_dirs=artifacts.directories,
+        )
+        client.invoke(
+            message,
+            report.result,
+            on_assistant_message=report.assistant,
+            on_command_output=report.output,
+            on_heartbeat=report.heartbeat,
+            on_artifact_upload_request=artifacts.callback,
+            is_cancelled=report.screen.tick,
+            timeout=timeout,
+        )
