@@ -1,0 +1,280 @@
+"""The tree of exceptions, and that each of them survives a pickle, a copy and a process boundary unchanged."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+import io
+import json
+import pickle
+import subprocess
+import sys
+import traceback
+from typing import Any
+
+import attrs
+import pytest
+
+from runtimeuse_sync import exceptions as e
+from runtimeuse_sync import messages as m
+
+RESULT = m.ResultMessageInterface(data=m.TextResult(text="done"), metadata={"cost": 1})
+FAILED = [m.CommandResultItem(command="a", exit_code=0), m.CommandResultItem(command="b", exit_code=3, stdout="no")]
+
+# Each class: some of it, what they say, and what they hold beside that.
+SPECIMENS: list[tuple[e.RuntimeUseError, str, dict[str, Any]]] = [
+    (e.RuntimeUseError("this session is closed"), "this session is closed", {}),
+    (e.RuntimeUseError(), "", {}),
+    (e.AgentRuntimeError("boom"), "boom", {"error": "boom", "metadata": None, "result": None}),
+    (
+        e.AgentRuntimeError("boom", {"tool": "grep"}, RESULT),
+        "boom",
+        {"error": "boom", "metadata": {"tool": "grep"}, "result": RESULT},
+    ),
+    (e.CommandFailedError(FAILED), "command 2 of 2 failed with exit code 3", {"results": FAILED}),
+    (e.CancelledException(), "the call was cancelled", {}),
+    (e.CancelledException("by hand"), "by hand", {}),
+    (e.InvocationTimeoutError(30), "no result within the timeout of 30 s", {"timeout": 30}),
+    (e.InvocationTimeoutError(0.25), "no result within the timeout of 0.25 s", {"timeout": 0.25}),
+    (e.IdleTimeoutError(5), "nothing came from the runtime for 5 s (idle_timeout)", {"timeout": 5}),
+    (e.ConnectionFailedError("refused"), "refused", {"status": None, "reason": None}),
+    (
+        e.ConnectionFailedError("HTTP 502", status=502, reason="Bad Gateway"),
+        "HTTP 502",
+        {"status": 502, "reason": "Bad Gateway"},
+    ),
+    (
+        e.ConnectionLostError(),
+        "connection lost before the result: the runtime closed it (code 1006)",
+        {"code": 1006, "reason": ""},
+    ),
+    (
+        e.ConnectionLostError(1011, "out of memory"),
+        "connection lost before the result: out of memory (code 1011)",
+        {"code": 1011, "reason": "out of memory"},
+    ),
+    (e.ProtocolError("a masked frame"), "a masked frame", {"close_code": 1002}),
+    (e.ProtocolError("not JSON", close_code=1007), "not JSON", {"close_code": 1007}),
+    (
+        e.MessageTooLargeError(size=11, limit=10),
+        "a message of 11 bytes is over max_message_size (10 bytes)",
+        {"close_code": 1009, "size": 11, "limit": 10},
+    ),
+]
+each = pytest.mark.parametrize(
+    ("error", "said", "held"), SPECIMENS, ids=[f"{type(row[0]).__name__}-{i}" for i, row in enumerate(SPECIMENS)]
+)
+
+ALL = [cls for _, cls in inspect.getmembers(e, inspect.isclass) if issubclass(cls, BaseException)]
+
+
+def test_every_class_has_a_specimen_of_its_own() -> None:
+    assert {type(error) for error, _, _ in SPECIMENS} == set(ALL)
+
+
+# --- the tree -----------------------------------------------------------------------------------------------
+
+
+def test_this_is_the_tree() -> None:
+    assert {cls.__name__: tuple(base.__name__ for base in cls.__bases__) for cls in ALL} == {
+        "RuntimeUseError": ("Exception",),
+        "AgentRuntimeError": ("RuntimeUseError",),
+        "CommandFailedError": ("AgentRuntimeError",),
+        "CancelledException": ("RuntimeUseError",),
+        "InvocationTimeoutError": ("RuntimeUseError", "TimeoutError"),
+        "IdleTimeoutError": ("InvocationTimeoutError",),
+        "ConnectionFailedError": ("RuntimeUseError", "ConnectionError"),
+        "ConnectionLostError": ("RuntimeUseError", "ConnectionError"),
+        "ProtocolError": ("RuntimeUseError",),
+        "MessageTooLargeError": ("ProtocolError",),
+    }
+
+
+def test_the_tree_is_drawn_in_the_docstring() -> None:
+    assert e.__doc__ is not None
+    for cls in ALL:
+        assert cls.__name__ in e.__doc__
+
+
+@pytest.mark.parametrize(
+    ("error", "builtin"),
+    [
+        (e.InvocationTimeoutError(1), TimeoutError),
+        (e.IdleTimeoutError(1), TimeoutError),
+        (e.ConnectionFailedError("refused"), ConnectionError),
+        (e.ConnectionLostError(), ConnectionError),
+    ],
+)
+def test_who_knows_only_the_standard_library_s_can_catch_them(error: Exception, builtin: type[OSError]) -> None:
+    assert isinstance(error, builtin)
+    assert isinstance(error, OSError)
+    assert (error.errno, error.strerror, error.filename) == (None, None, None)
+
+
+@pytest.mark.parametrize("cls", [e.AgentRuntimeError, e.CancelledException, e.ProtocolError])
+def test_the_others_are_no_system_s_errors(cls: type) -> None:
+    assert not issubclass(cls, (OSError, ValueError, RuntimeError))
+
+
+# --- what they say and hold -----------------------------------------------------------------------------------
+
+
+@each
+def test_what_an_error_says(error: e.RuntimeUseError, said: str, held: dict[str, Any]) -> None:
+    assert str(error) == said
+    assert repr(error).startswith(type(error).__name__)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether it is data, all the way down."""
+    if attrs.has(type(value)):
+        value = attrs.asdict(value)
+    if isinstance(value, dict):
+        return all(is_plain(item) for pair in value.items() for item in pair)
+    if isinstance(value, list):
+        return all(map(is_plain, value))
+    return value is None or type(value) in (str, int, float, bool)
+
+
+@each
+def test_what_an_error_holds_is_plain_data(error: e.RuntimeUseError, said: str, held: dict[str, Any]) -> None:
+    expected = {**held, "error": said, "metadata": None, "result": None} if "results" in held else held
+    state = {name: value for name, value in error.__dict__.items() if name in expected}
+    assert state == {name: value for name, value in expected.items() if name in state}
+    for name, value in held.items():
+        assert getattr(error, name) == value
+    assert set(error.__dict__) <= set(expected)
+    assert is_plain(error.__dict__)
+
+
+def test_a_failed_command_is_told_by_its_place_and_not_by_its_text() -> None:
+    results = [
+        m.CommandResultItem(command="export TOKEN=s3cret", exit_code=-9),
+        m.CommandResultItem(command="true", exit_code=0),
+    ]
+    error = e.CommandFailedError(results)
+    assert str(error) == "command 1 of 2 failed with exit code -9"
+    assert "s3cret" not in repr(error)
+    assert error.results == results
+    assert error.results is not results
+
+
+# --- there and back -------------------------------------------------------------------------------------------
+
+
+def assert_the_same(again: BaseException, error: BaseException) -> None:
+    assert type(again) is type(error)
+    assert again is not error
+    assert str(again) == str(error)
+    assert repr(again) == repr(error)
+    assert again.args == error.args
+    assert again.__dict__ == error.__dict__
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@each
+def test_an_error_pickles(error: e.RuntimeUseError, said: str, held: dict[str, Any], protocol: int) -> None:
+    assert_the_same(pickle.loads(pickle.dumps(error, protocol)), error)
+
+
+@each
+def test_an_error_pickles_again_and_again(error: e.RuntimeUseError, said: str, held: dict[str, Any]) -> None:
+    again: Any = error
+    for _ in range(3):
+        again = pickle.loads(pickle.dumps(again))
+    assert_the_same(again, error)
+
+
+@each
+def test_an_error_copies(error: e.RuntimeUseError, said: str, held: dict[str, Any]) -> None:
+    assert_the_same(copy.copy(error), error)
+    assert_the_same(copy.deepcopy(error), error)
+
+
+def test_a_deep_copy_shares_nothing_and_a_copy_its_values() -> None:
+    error = e.AgentRuntimeError("boom", {"tools": ["grep"]}, RESULT)
+    assert copy.copy(error).metadata is error.metadata
+    deep = copy.deepcopy(error)
+    assert deep.metadata == error.metadata
+    assert deep.metadata is not error.metadata
+    assert deep.result is not error.result
+
+
+def test_a_copy_has_attributes_of_its_own() -> None:
+    error = e.ConnectionLostError(1011, "why")
+    copied = copy.copy(error)
+    copied.code = 1000
+    assert error.code == 1011
+
+
+def test_what_was_added_to_an_error_travels_with_it() -> None:
+    error = e.IdleTimeoutError(5)
+    error.task_id = "42"  # type: ignore[attr-defined]
+    error.__dict__["__notes__"] = ["while summing up"]
+    assert_the_same(pickle.loads(pickle.dumps(error)), error)
+
+
+class CustomError(e.AgentRuntimeError):
+    """A user's own, with an ``__init__`` that takes something else."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"number {number}", {"number": number})
+        self.number = number
+
+
+def test_a_user_s_own_travels_too() -> None:
+    again = pickle.loads(pickle.dumps(CustomError(7)))
+    assert_the_same(again, CustomError(7))
+    assert again.number == 7
+
+
+def test_a_pickle_holds_neither_cause_nor_traceback() -> None:
+    try:
+        raise e.ConnectionFailedError("refused") from ConnectionRefusedError(111, "s3cret")
+    except e.ConnectionFailedError as error:
+        pickled = pickle.dumps(error)
+    assert b"s3cret" not in pickled
+    again = pickle.loads(pickled)
+    assert (again.__cause__, again.__traceback__) == (None, None)
+
+
+ANOTHER_PROCESS = """
+import pickle, sys
+for error in pickle.load(sys.stdin.buffer):
+    try:
+        raise error
+    except Exception as caught:
+        sys.stdout.buffer.write(pickle.dumps(caught))
+"""
+
+
+def test_errors_cross_a_process_boundary() -> None:
+    errors = [error for error, _, _ in SPECIMENS]
+    command = [sys.executable, "-c", ANOTHER_PROCESS]
+    child = subprocess.run(command, input=pickle.dumps(errors), stdout=subprocess.PIPE, check=True, timeout=50)
+    stream = io.BytesIO(child.stdout)
+    for error in errors:
+        assert_the_same(pickle.load(stream), error)
+    assert stream.read() == b""
+
+
+@each
+def test_an_error_survives_celery_s_way_by_json(error: e.RuntimeUseError, said: str, held: dict[str, Any]) -> None:
+    """Celery stores module, class and ``args``, and calls the class with them."""
+    cls = getattr(importlib.import_module(type(error).__module__), type(error).__name__)
+    if cls is e.CommandFailedError:
+        return  # its results are no JSON: Celery makes an Exception of it that quotes the text
+    again = cls(*json.loads(json.dumps(error.args)))
+    assert type(again) is type(error)
+    assert str(again) == said
+
+
+@each
+def test_an_error_can_be_raised_from_another(error: e.RuntimeUseError, said: str, held: dict[str, Any]) -> None:
+    fresh = copy.copy(error)
+    with pytest.raises(type(error)) as caught:
+        raise fresh from KeyError("cause")
+    assert isinstance(caught.value.__cause__, KeyError)
+    lines = traceback.format_exception_only(type(fresh), fresh)
+    assert lines[-1].startswith(f"runtimeuse_sync.exceptions.{type(error).__name__}")
