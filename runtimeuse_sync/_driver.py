@@ -168,6 +168,7 @@ class Driver:
             self._look_at = -math.inf
 
     def _disconnect(self, error: RuntimeUseError) -> None:
+        error.__traceback__ = None  # of the queue's innards, which would keep the connection alive
         if isinstance(error, ConnectionLostError) and error.code in (1000, 1001, 1005):
             if self._open_line.requests > 1:
                 error = _explained(error)
@@ -258,6 +259,11 @@ class Driver:
             seen.add(message_type)
             self._logger.warning("skipping messages of the unknown type %.60r", message_type)
 
+    def release(self) -> None:
+        """Let go of connection and error: a raised one leads, by its traceback, back to here."""
+        self._line = None
+        self.exchange.error = None
+
     # --- cancelling ---------------------------------------------------------------------------------
 
     def send_cancel(self) -> None:
@@ -290,7 +296,7 @@ class Driver:
             try:
                 batch = connection.receive(min(LONGEST_WAIT, deadline.remaining()))
             except RuntimeUseError as error:
-                exchange.disconnect(error)
+                self._disconnect(error)
             else:
                 self._open_line.backlog.extend(batch)
         self.is_unclean = exchange.phase is Phase.CANCELLING

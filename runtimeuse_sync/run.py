@@ -99,6 +99,7 @@ class Run(Generic[ResultT]):
                 close_wait = IMPATIENT_CLOSE_WAIT
         finally:
             self._host.end(driver, self._cancellation, close_wait)
+            driver.release()
 
     def __iter__(self) -> Iterator[m.AgentRuntimeMessageInterface]:
         return self

@@ -177,13 +177,15 @@ class Session(Calls):
     def _close(self, timeout: float) -> None:
         self._is_closed = True
         self._registry.discard(self)
-        if self._line is None:
+        line = self._line
+        if line is None:
             return
         try:
-            self._line.connection.close(timeout)
+            line.connection.close(timeout)
         except BaseException:  # a signal may land anywhere; what was begun is finished first
-            self._line.connection.close(IMPATIENT_CLOSE_WAIT)
+            line.connection.close(IMPATIENT_CLOSE_WAIT)
             raise
+        self._line = None
 
     def abort(self) -> None:
         """Cancel the calls in flight on this session, from any thread, at once; without any, do nothing.

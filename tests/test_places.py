@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable
 
@@ -83,6 +84,39 @@ def test_two_hundred_calls_in_a_row_leave_nothing(scripted_runtime: Start) -> No
             outcomes.append(type(error).__name__)
     assert footprint() == before
     assert outcomes == (["result", "AgentRuntimeError", "CancelledException"] * 67)[:200]
+
+
+@pytest.mark.parametrize("how", ["lost", "error", "timeout", "callback"])
+def test_a_failed_call_leaves_no_cycle_for_the_collector(scripted_runtime: Start, how: str) -> None:
+    """What it held, messages and all, is free at once, and not when the collector gets to it."""
+    said = {"message_type": "error_message", "error": "no"}
+
+    def script(peer: Peer) -> None:
+        peer.expect(InvocationMessage)
+        peer.send(AssistantMessageInterface(text_blocks=["x"]))
+        if how == "timeout":
+            peer.silence()
+        elif how == "error":
+            peer.send(said)
+
+    def fail(message: AssistantMessageInterface) -> None:
+        if how == "callback":
+            raise Failure
+
+    class Failure(Exception):
+        pass
+
+    client = Client(scripted_runtime(script).url)
+    gc.collect()
+    gc.disable()
+    try:
+        try:
+            client.invoke(invocation(), on_assistant_message=fail, timeout=0.2)
+        except Exception as error:  # noqa: BLE001 - whichever it is
+            reference = weakref.ref(error)
+        assert reference() is None
+    finally:
+        gc.enable()
 
 
 def test_fifty_calls_at_once(scripted_runtime: Start) -> None:
