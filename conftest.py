@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import socket
 import threading
@@ -29,6 +28,7 @@ NEEDS = {
     "runtimeuse_sync/local": "websockets",
     "runtimeuse_sync/testing.py": "websockets",
     "tests/conformance": "kosoku",
+    "tests/conformance": "kosoku",
     "tests/interop": "runtimeuse_client",
     "tests/packaging": "build",
 }
@@ -40,9 +40,6 @@ DESCRIPTORS = "/proc/self/fd"
 
 # Seconds that a peer's thread may need to notice that its connection is closed.
 GRACE = 2.0
-
-# The one thing that may be left to the garbage collector: websockets' servers do not close their selectors.
-SELECTOR = "anon_inode:[eventpoll]"
 
 Resource = Union[threading.Thread, tuple[int, str]]
 
@@ -62,8 +59,6 @@ def _left_since(before: set[Resource]) -> set[Resource]:
     while left := _resources() - before:
         if time.monotonic() > give_up:
             break
-        if any(isinstance(resource, tuple) and resource[1] == SELECTOR for resource in left):
-            gc.collect()
         time.sleep(0.005)
     return left
 
