@@ -21,19 +21,19 @@ from runtimeuse_client import (
     RuntimeUseClient,
 )
 
-from .measuring import Sample, Tally, Watch, cancel_times, check, forget_peak, memory_mb, quantiles
+from .measuring import Sample, Seen, Tally, Watch, cancel_times, check, forget_peak, memory_mb, quantiles
 
 MODULE = "runtimeuse_client"
 
 
-def _collecting(texts: list[str], **more: Any) -> QueryOptions:
-    append = texts.append
+def _collecting(seen: Seen, **more: Any) -> QueryOptions:
+    note, look = seen.note, seen.look
 
     async def on_output(message: CommandOutputMessageInterface) -> None:
-        append(message.text)
+        note(look(message.text))
 
     async def on_assistant(message: AssistantMessageInterface) -> None:
-        append(message.text_blocks[0])
+        note(look(message.text_blocks[0]))
 
     return QueryOptions(
         system_prompt="", model="any", on_command_output=on_output, on_assistant_message=on_assistant, **more
@@ -46,11 +46,11 @@ def _run(main: Coroutine[Any, Any, Sample]) -> Sample:
 
 def stream(url: str) -> Sample:
     async def main() -> Sample:
-        texts: list[str] = []
-        client, options = RuntimeUseClient(url), _collecting(texts)
+        seen = Seen()
+        client, options = RuntimeUseClient(url), _collecting(seen)
         with Watch() as watch:
             answer = await client.query("go", options)
-        check(texts, answer.metadata)
+        seen.check(answer.metadata)
         return watch.sample()
 
     return _run(main())
@@ -58,7 +58,7 @@ def stream(url: str) -> Sample:
 
 def result(url: str) -> Sample:
     async def main() -> Sample:
-        client, options = RuntimeUseClient(url), _collecting([])
+        client, options = RuntimeUseClient(url), _collecting(Seen())
         with Watch() as watch:
             answer = await client.query("go", options)
         check([answer.data.text], answer.metadata)
@@ -69,7 +69,7 @@ def result(url: str) -> Sample:
 
 def one_shot(url: str, calls: int) -> Sample:
     async def main() -> Sample:
-        client, options = RuntimeUseClient(url), _collecting([])
+        client, options = RuntimeUseClient(url), _collecting(Seen())
         with Watch() as watch:
             for _ in range(calls):
                 answer = await client.query("go", options)
@@ -87,7 +87,7 @@ def artifacts(url: str) -> Sample:
             urls.append(f"https://storage.example.com/{request.filename}")
             return ArtifactUploadResult(presigned_url=urls[-1], content_type="text/csv")
 
-        options = _collecting([], artifacts_dirs=["/srv/app/out"], on_artifact_upload_request=on_artifact)
+        options = _collecting(Seen(), artifacts_dirs=["/srv/app/out"], on_artifact_upload_request=on_artifact)
         client = RuntimeUseClient(url)
         with Watch() as watch:
             answer = await client.query("go", options)
@@ -99,14 +99,14 @@ def artifacts(url: str) -> Sample:
 
 def concurrent(url: str, calls: int) -> Sample:
     async def main() -> Sample:
-        received: list[list[str]] = [[] for _ in range(calls)]
-        clients = [(RuntimeUseClient(url), _collecting(texts)) for texts in received]
+        received = [Seen() for _ in range(calls)]
+        clients = [(RuntimeUseClient(url), _collecting(seen)) for seen in received]
         forget_peak()
         with Watch() as watch:
             answers = await asyncio.gather(*(client.query("go", options) for client, options in clients))
         peak = memory_mb("VmHWM")
-        for texts, answer in zip(received, answers):
-            check(texts, answer.metadata)
+        for seen, answer in zip(received, answers):
+            seen.check(answer.metadata)
         return watch.sample(peak_mb=peak)
 
     return _run(main())

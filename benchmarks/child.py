@@ -14,7 +14,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from .measuring import Sample
+from .measuring import Sample, Seen
 from .workloads import CONTENDERS, find
 
 _TIME_IMPORT = """
@@ -62,7 +62,8 @@ def main() -> None:
     logging.getLogger().addHandler(logging.NullHandler())
     contender = load(arguments.contender)
     workload = find(arguments.workload, quick=arguments.quick)
-    for _ in sys.stdin:
+    for turn, _ in enumerate(sys.stdin):
+        Seen.warming_up = turn < workload.warmups
         sample = repeat(contender, workload.run, arguments.url + workload.path, workload.arguments)
         print(json.dumps(sample), flush=True)
 

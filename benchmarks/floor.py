@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any, Callable
 from urllib.parse import urlsplit
 
-from .measuring import Sample, Watch, check
+from .measuring import Sample, Seen, Watch, check
 
 try:
     import orjson
@@ -111,24 +111,24 @@ def _query(url: str, callbacks: dict[str, Callback]) -> Any:
         raise AssertionError("unreachable: the payloads do not end")
 
 
-def _collecting(texts: list[str]) -> dict[str, Callback]:
-    append = texts.append
+def _collecting(seen: Seen) -> dict[str, Callback]:
+    note, look = seen.note, seen.look
 
     def on_output(message: dict[str, Any]) -> None:
-        append(message["text"])
+        note(look(message["text"]))
 
     def on_assistant(message: dict[str, Any]) -> None:
-        append(message["text_blocks"][0])
+        note(look(message["text_blocks"][0]))
 
     return {"command_output_message": on_output, "assistant_message": on_assistant}
 
 
 def stream(url: str) -> Sample:
-    texts: list[str] = []
-    callbacks = _collecting(texts)
+    seen = Seen()
+    callbacks = _collecting(seen)
     with Watch() as watch:
         answer = _query(url, callbacks)
-    check(texts, answer["metadata"])
+    seen.check(answer["metadata"])
     return watch.sample()
 
 
@@ -140,7 +140,7 @@ def result(url: str) -> Sample:
 
 
 def one_shot(url: str, calls: int) -> Sample:
-    callbacks = _collecting([])
+    callbacks = _collecting(Seen())
     with Watch() as watch:
         for _ in range(calls):
             answer = _query(url, callbacks)

@@ -62,9 +62,9 @@ _KINDS = {"output": (output_message, _PLAIN), "assistant": (assistant_message, _
 def make_text(pattern: str, size: int, number: int) -> str:
     """A text that takes about ``size`` bytes in JSON, and is a different one for each ``number``."""
     width = len(json.dumps(pattern, ensure_ascii=False).encode()) - 2
-    text = f"{number:03d} " + pattern * (size // width + 1)
-    # In proportion: bytes and characters are not the same.
-    return text[: max(3, size * len(pattern) // width)]
+    text = f"{number:03d} " + pattern * (size // width + 2)
+    # In proportion: bytes and characters are not the same. Lengths differ, so that they can tell texts apart.
+    return text[: max(3, size * len(pattern) // width + number % 17 - 8)]
 
 
 @attrs.frozen
@@ -73,6 +73,7 @@ class Burst:
 
     count: int
     checksum: int
+    lengths: int
     block: bytes = attrs.field(repr=False)
     times: int
     rest: bytes = attrs.field(repr=False)
@@ -90,6 +91,7 @@ def burst(kind: str, count: int, size: int) -> Burst:
     return Burst(
         count=count,
         checksum=checksum(itertools.islice(itertools.cycle(texts), count)),
+        lengths=checksum(str(len(text)) for text in itertools.islice(itertools.cycle(texts), count)),
         block=b"".join(frames),
         times=times,
         rest=b"".join(frames[:left]),

@@ -7,10 +7,12 @@ import re
 import time
 import urllib.request
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 from urllib.parse import urlsplit
+
+from .frames import checksum
 
 Sample = dict[str, float]
 
@@ -31,24 +33,46 @@ class Watch:
         return {"seconds": self.seconds, "cpu": self.cpu, **more}
 
 
-class Tally:
-    """How many texts have come, and their checksum, one at a time: for more of them than should be kept."""
+class Seen:
+    """What the callbacks noted of the texts that came, in order.
+
+    In the warm-up that is the texts themselves; when it counts, their lengths, lest the measure be that of
+    memory filling up.
+    """
 
     def __init__(self) -> None:
-        self.count = self.checksum = 0
+        self._texts: list[Any] = []
+        self.note = self._texts.append
+        self.look: Callable[[str], Any] = str if Seen.warming_up else len
+
+    warming_up = True
+
+    def check(self, metadata: Optional[dict[str, Any]]) -> None:
+        """That this is what the server says it sent: so many, these, in this order."""
+        assert metadata is not None
+        assert len(self._texts) == metadata["count"], f"{len(self._texts)} messages instead of {metadata['count']}"
+        name = "checksum" if self.look is str else "lengths"
+        assert checksum(map(str, self._texts)) == metadata[name], "the checksum of the messages is wrong"
+
+
+class Tally:
+    """The same, for more texts than should be kept: their number and checksum so far."""
+
+    def __init__(self) -> None:
+        self.count = self._checksum = 0
 
     def add(self, text: str) -> None:
         self.count += 1
-        self.checksum = zlib.crc32(text.encode(), self.checksum)
+        self._checksum = zlib.crc32(text.encode(), self._checksum)
 
     def check(self, metadata: Optional[dict[str, Any]]) -> None:
-        """That what arrived is what the server says it sent: so many, these, in this order."""
         assert metadata is not None
         assert self.count == metadata["count"], f"{self.count} messages instead of {metadata['count']}"
-        assert self.checksum == metadata["checksum"], "the checksum of the messages is wrong"
+        assert self._checksum == metadata["checksum"], "the checksum of the messages is wrong"
 
 
-def check(texts: Iterable[str], metadata: Optional[dict[str, Any]]) -> None:
+def check(texts: Sequence[str], metadata: Optional[dict[str, Any]]) -> None:
+    """That ``texts`` are what the server says it sent."""
     tally = Tally()
     for text in texts:
         tally.add(text)

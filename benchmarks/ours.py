@@ -16,19 +16,19 @@ from runtimeuse_sync import (
     QueryOptions,
 )
 
-from .measuring import Sample, Tally, Watch, cancel_times, check, forget_peak, memory_mb, quantiles
+from .measuring import Sample, Seen, Tally, Watch, cancel_times, check, forget_peak, memory_mb, quantiles
 
 MODULE = "runtimeuse_sync"
 
 
-def _collecting(texts: list[str], **more: Any) -> QueryOptions:
-    append = texts.append
+def _collecting(seen: Seen, **more: Any) -> QueryOptions:
+    note, look = seen.note, seen.look
 
     def on_output(message: CommandOutputMessageInterface) -> None:
-        append(message.text)
+        note(look(message.text))
 
     def on_assistant(message: AssistantMessageInterface) -> None:
-        append(message.text_blocks[0])
+        note(look(message.text_blocks[0]))
 
     return QueryOptions(
         system_prompt="", model="any", on_command_output=on_output, on_assistant_message=on_assistant, **more
@@ -36,16 +36,16 @@ def _collecting(texts: list[str], **more: Any) -> QueryOptions:
 
 
 def stream(url: str) -> Sample:
-    texts: list[str] = []
-    client, options = Client(url), _collecting(texts)
+    seen = Seen()
+    client, options = Client(url), _collecting(seen)
     with Watch() as watch:
         answer = client.query("go", options)
-    check(texts, answer.metadata)
+    seen.check(answer.metadata)
     return watch.sample()
 
 
 def result(url: str) -> Sample:
-    client, options = Client(url), _collecting([])
+    client, options = Client(url), _collecting(Seen())
     with Watch() as watch:
         answer = client.query("go", options)
     check([answer.data.text], answer.metadata)
@@ -53,7 +53,7 @@ def result(url: str) -> Sample:
 
 
 def one_shot(url: str, calls: int) -> Sample:
-    client, options = Client(url), _collecting([])
+    client, options = Client(url), _collecting(Seen())
     with Watch() as watch:
         for _ in range(calls):
             answer = client.query("go", options)
@@ -68,7 +68,7 @@ def artifacts(url: str) -> Sample:
         urls.append(f"https://storage.example.com/{request.filename}")
         return urls[-1], "text/csv"
 
-    options = _collecting([], artifacts_dirs=["/srv/app/out"], on_artifact_upload_request=on_artifact)
+    options = _collecting(Seen(), artifacts_dirs=["/srv/app/out"], on_artifact_upload_request=on_artifact)
     client = Client(url)
     with Watch() as watch:
         answer = client.query("go", options)
@@ -77,9 +77,9 @@ def artifacts(url: str) -> Sample:
 
 
 def concurrent(url: str, calls: int) -> Sample:
-    received: list[list[str]] = [[] for _ in range(calls)]
+    received = [Seen() for _ in range(calls)]
     answers: list[Any] = [None] * calls
-    clients = [(Client(url), _collecting(texts)) for texts in received]
+    clients = [(Client(url), _collecting(seen)) for seen in received]
 
     def call(number: int) -> None:
         client, options = clients[number]
@@ -93,8 +93,8 @@ def concurrent(url: str, calls: int) -> Sample:
         for thread in threads:
             thread.join()
     peak = memory_mb("VmHWM")
-    for texts, answer in zip(received, answers):
-        check(texts, answer.metadata)
+    for seen, answer in zip(received, answers):
+        seen.check(answer.metadata)
     return watch.sample(peak_mb=peak)
 
 

@@ -124,7 +124,7 @@ def stream(peer: Peer, query: dict[str, str]) -> None:
     ready = burst(query["kind"], int(query["n"]), int(query["size"]))
     for _ in range(ready.times):
         peer.send_block(ready.block)
-    metadata = {"count": ready.count, "checksum": ready.checksum}
+    metadata = {"count": ready.count, "checksum": ready.checksum, "lengths": ready.lengths}
     peer.sock.sendall(ready.rest + frame(dump(result_message("done", metadata))))
 
 
