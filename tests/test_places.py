@@ -101,9 +101,9 @@ def test_a_failed_call_leaves_no_cycle_for_the_collector(scripted_runtime: Start
 
     def fail(message: AssistantMessageInterface) -> None:
         if how == "callback":
-            raise Failure
+            raise CallbackError
 
-    class Failure(Exception):
+    class CallbackError(Exception):
         pass
 
     client = Client(scripted_runtime(script).url)
