@@ -8,7 +8,6 @@ import stat
 import threading
 import urllib.parse
 import zipfile
-import zlib
 from pathlib import Path, PurePosixPath
 
 from ..exceptions import CancelledException
@@ -39,7 +38,7 @@ def fetch(item: RuntimeEnvironmentDownloadableInterface, *, limit: int, cancelle
     try:
         _fetch(item.download_url, Path(os.path.realpath(item.working_dir)), limit, cancelled)
     except OSError as error:
-        raise DownloadError(f"download failed: {error.strerror}") from None
+        raise DownloadError(f"download failed: {_http.reason_of(error)}") from None
     except (_http.TransferError, _RefusedError) as error:
         raise DownloadError(f"download failed: {error}") from None
 
@@ -79,8 +78,9 @@ def _unpack(path: Path, folder: Path, limit: int, cancelled: threading.Event) ->
                 _check(member, folder)
             for member in members:
                 limit -= _extract(archive, member, folder, limit, cancelled)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError):
-        # RuntimeError is how zipfile says that a password is needed.
+    except (_RefusedError, CancelledException, OSError):
+        raise
+    except Exception:  # noqa: BLE001 - zipfile raises anything at all, from RuntimeError to struct.error
         raise _RefusedError("the archive is damaged, encrypted or of an unknown kind") from None
 
 

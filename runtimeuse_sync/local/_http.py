@@ -60,7 +60,7 @@ def _read(source: Any) -> bytes:
     try:
         return bytes(source.read(_CHUNK))
     except (OSError, http.client.HTTPException) as error:
-        raise TransferError(_reason(error), transient=True) from None
+        raise TransferError(reason_of(error), transient=True) from None
 
 
 def upload(path: Path, url: str, content_type: str, *, cancelled: threading.Event) -> None:
@@ -113,10 +113,11 @@ def _open(request: urllib.request.Request) -> Any:
         error.close()
         raise TransferError(f"HTTP status {error.code}", transient=error.code >= 500) from None
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise TransferError(_reason(error), transient=isinstance(error, OSError)) from None
+        raise TransferError(reason_of(error), transient=isinstance(error, OSError)) from None
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """What the system says of ``error``, in words that are fit for a message."""
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, BaseException):
         error = error.reason
     if isinstance(error, OSError) and error.strerror:

@@ -81,6 +81,11 @@ class Request:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    def is_over(self) -> bool:
+        """Whether its last message is sent."""
+        with self._gate:
+            return self._over
+
     def abandon(self) -> None:
         """End it for the client, although its handler works on."""
         self._end(ErrorMessageInterface(error=_CANCELLED))
@@ -120,7 +125,7 @@ class Request:
             self._over = True
             try:
                 self._outbox.send(message)
-            except (TypeError, ValueError, RecursionError) as error:
+            except Exception as error:  # noqa: BLE001 - a handler may return anything
                 self._outbox.error(f"the result cannot be said in JSON: {type(error).__name__}")
 
     # --- the steps -----------------------------------------------------------------------------------
@@ -141,6 +146,9 @@ class Request:
             return ErrorMessageInterface(error=_CANCELLED)
         except _FailedError as error:
             return ErrorMessageInterface(error=str(error), metadata=error.metadata)
+        except Exception as error:  # noqa: BLE001 - a safety net: no client may wait for ever
+            _log_origin("serving a request", error)
+            return ErrorMessageInterface(error=f"internal error: {type(error).__name__}")
 
     def _invocation(self, message: InvocationMessage) -> AgentRuntimeMessageInterface:
         self._fetch(message.pre_agent_downloadables)
@@ -206,10 +214,14 @@ class Request:
         except BaseException as error:  # noqa: BLE001 - sys.exit() in a handler must not leave the client waiting
             if self.cancelled.is_set():
                 raise CancelledException from None
-            # The lines that led there, not the exception's text: that may hold what no log should.
-            lines = "".join(traceback.format_tb(error.__traceback__))
-            logger.warning("the handler raised %s\n%s", type(error).__name__, lines)
+            _log_origin("the handler", error)
             raise _FailedError(str(error) or type(error).__name__, getattr(error, "metadata", None)) from None
+
+
+def _log_origin(where: str, error: BaseException) -> None:
+    """Log the lines that led to ``error``, not its text: that may hold what no log should."""
+    lines = "".join(traceback.format_tb(error.__traceback__))
+    logger.warning("%s raised %s\n%s", where, type(error).__name__, lines)
 
 
 def _result(answer: object) -> ResultMessageInterface:

@@ -28,6 +28,8 @@ from ._settings import Settings
 # Seconds that a cancelled request gets to end its processes and its handler before the client is answered.
 _CANCEL_GRACE = 2 * KILL_GRACE + 0.5
 
+_POLL = 0.1
+
 
 class Session:
     """What one connection is served by, on the thread that the server gives it."""
@@ -121,7 +123,8 @@ class Session:
 
     def _wind_up(self) -> None:
         """Runs beside the reading of the connection, which takes the answers that this waits for."""
-        while self._is_busy() and not self._aborted.wait(0.01):
+        request = self._request
+        while request and not (request.is_over() or request.join(_POLL) or self._aborted.is_set()):
             pass
         self._artifacts.drain(self._settings.drain_timeout, self._aborted)
         if not self._aborted.is_set():

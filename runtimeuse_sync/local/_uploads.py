@@ -69,7 +69,7 @@ class Uploads:
                 # It was a passing file: removed between the question and the answer.
                 return None
             except OSError as error:
-                return error.strerror or type(error).__name__
+                return _http.reason_of(error)
             except _http.TransferError as error:
                 if pause is None or not error.transient or self._stop.wait(pause):
                     return str(error)

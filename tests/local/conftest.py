@@ -17,6 +17,8 @@ from runtimeuse_sync.local import LocalRuntime
 
 LAST = ("result_message", "error_message", "command_execution_result_message")
 
+ASK = "artifact_upload_request_message"
+
 # Seconds: far more than anything here takes.
 PATIENCE = 20
 
@@ -28,13 +30,16 @@ class Peer:
 
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
+        # Every message that was heard. Questions about artifacts come when they come, before or after a result.
+        self.log: list[Message] = []
+        self._answered = 0
 
     def say(self, message_type: str, **fields: Any) -> None:
         self.connection.send(json.dumps({"message_type": message_type, **fields}))
 
     def hear(self, timeout: float = PATIENCE) -> Message:
-        message: Message = json.loads(self.connection.recv(timeout=timeout))
-        return message
+        self.log.append(json.loads(self.connection.recv(timeout=timeout)))
+        return self.log[-1]
 
     def hear_until(self, *types: str) -> list[Message]:
         heard = [self.hear()]
@@ -68,6 +73,28 @@ class Peer:
                 self.connection.recv(timeout=PATIENCE)
         except ConnectionClosed as closed:
             return None if closed.rcvd is None or closed.rcvd.code == 1005 else closed.rcvd.code
+
+    def asked(self) -> Message:
+        """The next question about an artifact, heard already or still to come."""
+        while not (waiting := self.unanswered()):
+            self.hear()
+        self._answered += 1
+        return waiting[0]
+
+    def unanswered(self) -> list[Message]:
+        return [m for m in self.log if m["message_type"] == ASK][self._answered :]
+
+    def end(self, url: Callable[[str], str]) -> list[Message]:
+        """End the session as a client does: answer every question until the confirmation; what came meanwhile."""
+        self.say("end_session_message")
+        before = len(self.log)
+        while not any(m["message_type"] == "end_session_confirm_message" for m in self.log):
+            if self.unanswered():
+                request = self.asked()
+                self.upload(request, url(request["filepath"]))
+            else:
+                self.hear()
+        return self.log[before:-1]
 
     def upload(self, request: Message, url: str) -> None:
         answer = {name: request[name] for name in ("filename", "filepath")}
@@ -115,6 +142,8 @@ class FileServer(http.server.ThreadingHTTPServer):
         self.headers: list[dict[str, str]] = []
         # Statuses to answer the next PUTs with; 200 when there are no more.
         self.refusals: list[int] = []
+        # Set when something has arrived.
+        self.arrived = threading.Event()
         super().__init__(("127.0.0.1", 0), _FileHandler)
 
     def url(self, path: str) -> str:
@@ -147,6 +176,7 @@ class _FileHandler(http.server.BaseHTTPRequestHandler):
         status = self.server.refusals.pop(0) if self.server.refusals else 200
         if status == 200:
             self.server.received[self.path] = body
+            self.server.arrived.set()
         self.server.headers.append(dict(self.headers))
         self.send_response(status)
         self.end_headers()

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import shutil
 import stat
 import threading
 import zipfile
@@ -9,8 +11,11 @@ from pathlib import Path
 from typing import Any, Union
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from runtimeuse_sync.exceptions import CancelledException
+from runtimeuse_sync.local import _downloads
 from runtimeuse_sync.local._downloads import DownloadError, fetch
 from runtimeuse_sync.messages import RuntimeEnvironmentDownloadableInterface
 
@@ -205,3 +210,21 @@ def test_cancelling_leaves_nothing(file_server: FileServer, tmp_path: Path) -> N
         with pytest.raises(CancelledException):
             get(file_server.url(path), tmp_path, cancelled=True)
     assert tree(tmp_path) == {}
+
+
+@given(st.data())
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_hostile_archive_is_unpacked_inside_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    body = bytearray(archive(("a/b.txt", b"1" * 50), ("c", b"2")))
+    for at in data.draw(st.lists(st.integers(0, len(body) - 1), min_size=1, max_size=6)):
+        body[at] = data.draw(st.integers(0, 255))
+    top = tmp_path_factory.mktemp("hostile")
+    (top / "a.zip").write_bytes(body)
+    (top / "in").mkdir()
+    with contextlib.suppress(_downloads._RefusedError, OSError):
+        _downloads._unpack(top / "a.zip", top / "in", LIMIT, threading.Event())
+    outside = [p for p in top.rglob("*") if top / "in" not in (p, *p.parents) and p != top / "a.zip"]
+    assert outside == []
+    shutil.rmtree(top)

@@ -116,6 +116,19 @@ def test_an_answer_that_is_none_is_an_error(start_peer: StartPeer, answer: Any, 
     assert peer.is_served()
 
 
+def test_a_fault_of_our_own_leaves_no_client_waiting(
+    start_peer: StartPeer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise LookupError("a bug")
+
+    monkeypatch.setattr("runtimeuse_sync.local._request.fetch", broken)
+    peer = start_peer()
+    item = [{"download_url": "http://127.0.0.1/", "working_dir": str(tmp_path)}]
+    assert peer.invoke(pre_agent_downloadables=item)[0]["error"] == "internal error: LookupError"
+    assert peer.is_served()
+
+
 # --- commands ----------------------------------------------------------------------------------------
 
 
@@ -231,7 +244,7 @@ def test_secrets_are_in_nothing_that_leaves(start_peer: StartPeer, tmp_path: Pat
     peer.say("invocation_message", system_prompt="", user_prompt="fail", **common)
     heard += [peer.hear() for _ in range(3)]
     heard += peer.execute(fail, **common)
-    heard += peer.hear_until("artifact_upload_request_message")
+    heard.append(peer.asked())
     text = json.dumps(heard)
     assert "s3cret" not in text
     assert {m["message_type"] for m in heard} == {
