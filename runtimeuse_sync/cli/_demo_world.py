@@ -37,7 +37,7 @@ KEY_VARIABLE = "SHOP_KEY"
 KEY = "correct-horse-battery"
 
 # Seconds between two things that the agent says, for the eye to follow.
-_PACE = 0.3
+_PACE = 0.5
 
 
 @frozen

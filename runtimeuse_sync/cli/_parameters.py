@@ -34,6 +34,12 @@ def _variable(text: str) -> tuple[str, str]:
     return name, value if equals else _environment(name)
 
 
+def _token(text: str) -> str:
+    if not text.strip():
+        raise click.BadParameter("the token is empty")
+    return text
+
+
 def _secret(name: str) -> str:
     """The value of an environment variable, which must not be empty: that would redact nothing."""
     secret = _environment(name)
@@ -68,6 +74,7 @@ def timeout_option(default: Optional[float], text: str) -> Callable[[F], F]:
 
 token_option = click.option(
     "--token",
+    type=_token,
     metavar="TOKEN",
     envvar=TOKEN_VARIABLE,
     help=f"The bearer token. Better set {TOKEN_VARIABLE}: others see a command's arguments.",

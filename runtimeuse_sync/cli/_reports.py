@@ -75,7 +75,7 @@ class TextReport:
 
     def _say(self, text: str, style: str = "") -> None:
         self.screen.say(text, style)
-        self.screen.last = text.rpartition("\n")[2]
+        self.screen.last = text.rpartition("\n")[2].strip()
 
     def heartbeat(self, message: m.HeartbeatMessageInterface) -> None:
         """See ``Report``."""
@@ -174,8 +174,10 @@ def describe(error: BaseException) -> str:
     """``error`` in a line for the user."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
-    # A system error's own text begins with its number.
-    return getattr(error, "strerror", None) or str(error)
+    if isinstance(error, OSError) and error.strerror:
+        # Its own text begins with its number.
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 
 def metadata_of(error: BaseException) -> Mapping[str, Any]:

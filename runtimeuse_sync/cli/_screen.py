@@ -56,7 +56,7 @@ class Screen:
 
     def __init__(self, notes: TextIO) -> None:
         self.notes = notes
-        self.phase = "connecting"
+        self.phase = "waiting for the runtime"
         self.last = ""
         self._warnings = _Warnings(self)
 
@@ -99,6 +99,9 @@ class Terminal(Screen):
     def __init__(self, notes: TextIO, console: Console) -> None:
         super().__init__(notes)
         self._console = console
+        self._spinner = Spinner("line" if console.options.ascii_only else "dots", style="cyan")
+        self._began = self._written = time.monotonic()
+        self._at_line_start = True
         # The standard streams are left alone: remote output goes by as it is.
         self._live = Live(
             console=console,
@@ -108,9 +111,6 @@ class Terminal(Screen):
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._spinner = Spinner("line" if console.options.ascii_only else "dots", style="cyan")
-        self._began = self._written = time.monotonic()
-        self._at_line_start = True
 
     def __exit__(
         self,
@@ -119,6 +119,8 @@ class Terminal(Screen):
         traceback: Optional[TracebackType],
     ) -> None:
         self._live.stop()
+        # A signal may have cut short an earlier stop().
+        self._console.show_cursor()
         super().__exit__(exc_type, exc, traceback)
 
     def data(self, text: str, stream: Optional[TextIO] = None) -> None:
@@ -132,6 +134,9 @@ class Terminal(Screen):
 
     def say(self, text: str, style: str = "") -> None:
         """As ``Screen.say``, above the progress line."""
+        if not self._at_line_start:
+            self._console.line()
+            self._at_line_start = True
         self._console.print(Text(harmless(text), style), soft_wrap=True)
         self._written = time.monotonic()
 
@@ -149,7 +154,7 @@ class Terminal(Screen):
         minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
         parts = (f"{minutes}:{seconds:02}", self.phase, harmless(self.last))
         line = Table.grid(padding=(0, 1))
-        line.add_column()
+        line.add_column(width=1)
         line.add_column(no_wrap=True, overflow="ellipsis")
         line.add_row(self._spinner, Text(" · ".join(part for part in parts if part), style="dim"))
         return line

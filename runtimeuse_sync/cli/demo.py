@@ -45,6 +45,7 @@ def demo() -> None:
         with w.world() as world:
             show = _Show(screen, world)
             show.step("A runtime starts", world.runtime.url)
+            screen.show_progress()
             result = _run(world, show)
             show.outcome(result)
             failed = list(_failed(show, world, result))

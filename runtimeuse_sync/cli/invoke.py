@@ -12,7 +12,7 @@ import click
 
 from ..messages import InvocationMessage
 from ._artifacts import check_pair, receiving
-from ._endings import endings
+from ._endings import Failure, endings
 from ._parameters import (
     artifact_options,
     connection_options,
@@ -46,6 +46,15 @@ def _schema(path: str) -> str:
         raise click.BadParameter(f"{path} holds no JSON object, which a schema is")
     is_wrapped = schema.get("type") == "json_schema" and "schema" in schema
     return json.dumps(schema if is_wrapped else {"type": "json_schema", "schema": schema})
+
+
+def _read_input() -> str:
+    if sys.stdin is None:
+        raise Failure("standard input is closed")
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise Failure(f"standard input is not {error.encoding}") from None
 
 
 @click.command(epilog=EXAMPLE)
@@ -84,7 +93,7 @@ def invoke(
     with report.screen, endings(report), receiving(artifacts_dirs, save_to, report) as artifacts:
         message = InvocationMessage(
             system_prompt=system_prompt,
-            user_prompt=sys.stdin.read() if prompt == "-" else prompt,
+            user_prompt=_read_input() if prompt == "-" else prompt,
             model=model,
             agent_env=dict(env) or None,
             secrets_to_redact=list(secrets),

@@ -5,14 +5,15 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Optional
 
 import click
 
-from ._endings import endings
+from ._endings import Failure, endings
 from ._parameters import TOKEN_VARIABLE, token_option
 from ._reports import TextReport
-from ._screen import PROGRAM, open_screen
+from ._screen import PROGRAM, Screen, open_screen
 
 if TYPE_CHECKING:
     from ..local import Handler, LocalRuntime
@@ -54,19 +55,20 @@ def serve(
     # What it runs inherits the environment, and need not know.
     os.environ.pop(TOKEN_VARIABLE, None)
     with open_screen() as screen, endings(TextReport(screen)):
-        runtime = _runtime(_agent(handler_name, agent_command, whole_output), host, port, token)
+        runtime = _start(_agent(handler_name, agent_command, whole_output), host, port, token)
         try:
-            with runtime:
-                screen.data(f"{runtime.url}\n")
-                _hint(screen.say, token)
-                runtime.serve_forever()
+            screen.data(f"{runtime.url}\n")
+            _hint(screen, token)
+            runtime.serve_forever()
         except KeyboardInterrupt:
             pass
+        finally:
+            runtime.close()
 
 
-def _hint(say: Any, token: Optional[str]) -> None:
+def _hint(screen: Screen, token: Optional[str]) -> None:
     who = "Whoever has the token" if token else "Every user of this machine"
-    say(f"{who} can run commands through it. Ctrl-C ends it.", "dim")
+    screen.say(f"{who} can run commands through it. Ctrl-C ends it.", "dim")
 
 
 def _agent(handler_name: Optional[str], agent_command: Optional[str], whole_output: bool) -> Handler:
@@ -92,22 +94,25 @@ def _imported(name: str) -> Handler:
     sys.path.insert(0, os.getcwd())
     try:
         found: Any = importlib.import_module(module_name)
-        for part in path.split("."):
-            found = getattr(found, part)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise  # its own imports fail: its author needs to see where
         raise click.UsageError(f"--handler: there is no module {error.name!r} here or on the Python path") from None
+    try:
+        handler: Handler = attrgetter(path)(found)
     except AttributeError:
         raise click.UsageError(f"--handler: {module_name} has no {path!r}") from None
-    handler: Handler = found
     return handler
 
 
-def _runtime(handler: Handler, host: str, port: int, token: Optional[str]) -> LocalRuntime:
+def _start(handler: Handler, host: str, port: int, token: Optional[str]) -> LocalRuntime:
     from ..local import LocalRuntime
 
     try:
-        return LocalRuntime(handler, host, port, token=token)
-    except (TypeError, ValueError) as error:
-        raise click.UsageError(f"{error} (a token: --token or {TOKEN_VARIABLE})") from None
+        return LocalRuntime(handler, host, port, token=token).start()
+    except TypeError as error:
+        raise click.UsageError(f"--handler: {error}") from None
+    except ValueError as error:
+        raise click.UsageError(f"{error} (--token, or {TOKEN_VARIABLE} in the environment)") from None
+    except OSError as error:
+        raise Failure(f"cannot listen on {host}, port {port}: {error.strerror}") from None

@@ -33,7 +33,6 @@ def wait(url: str, token: Optional[str], headers: Sequence[tuple[str, str]], tim
     report = open_report(as_json=as_json)
     with report.screen, endings(report):
         began = time.monotonic()
-        report.screen.phase = "waiting for the runtime"
         report.screen.show_progress()
         client.wait_until_ready(timeout)
         report.ready(time.monotonic() - began)
