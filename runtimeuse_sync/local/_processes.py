@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -61,20 +61,26 @@ class Processes:
         """End every process that is left: SIGTERM, a second later SIGKILL. Takes some two seconds at most."""
         if not self._used:
             return
-        for signal_number in (signal.SIGTERM, _FORCE):
-            deadline = time.monotonic() + KILL_GRACE
-            told: set[int] = set()
-            # A process may have started another before it was told: look until none is left.
-            while (left := self._left()) and time.monotonic() < deadline:
-                for pid in left - told:
-                    _send(pid, signal_number)
-                told |= left
-                time.sleep(0.02)
+        self._end(signal.SIGTERM, once=True)
+        self._end(_FORCE, once=False)
+
+    def _end(self, signal_number: int, *, once: bool) -> None:
+        deadline = time.monotonic() + KILL_GRACE
+        told: set[int] = set()
+        # A process may have started another before it was told: look until none is left.
+        while (left := self._left()) and time.monotonic() < deadline:
+            # Groups, which are negative, come first and are told at once: a shell that outlives its command
+            # for a moment begins the next.
+            for target in sorted(left - told):
+                _send(target, signal_number)
+            told |= left if once else set()
+            time.sleep(0.02)
 
     def _left(self) -> set[int]:
+        """Who lives, as kill(2) has it: a process by its number, a group by its number made negative."""
         for leader in tuple(self._leaders.values()):
             self.release(leader)
-        return set(_living(self._leaders.keys(), self._name))
+        return set(_living(tuple(self._leaders), self._name))
 
     def _line(self) -> Iterator[Processes]:
         owner: Optional[Processes] = self
@@ -83,62 +89,50 @@ class Processes:
             owner = owner._parent
 
 
-if sys.platform == "linux":
-    _FORCE = signal.SIGKILL
-
-    def _send(pid: int, number: int) -> None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, number)
-
-    def _group_lives(group: int) -> bool:
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return False
-        return next(_living({group}, None), None) is not None
-
-    def _living(groups: Container[int], mark: Optional[str]) -> Iterator[int]:
-        """The processes that are in one of ``groups`` or carry ``mark``, apart from those that have ended.
-
-        An ended one that its parent does not wait for keeps its group in being: killpg() cannot tell.
-        """
-        for name in os.listdir("/proc"):
-            with suppress(OSError):
-                if name.isdecimal() and _belongs(Path("/proc", name), groups, mark) and int(name) != os.getpid():
-                    yield int(name)
-
-    def _belongs(process: Path, groups: Container[int], mark: Optional[str]) -> bool:
-        # pid (name) state parent group …; the name may hold anything.
-        state, _, group = (process / "stat").read_bytes().rpartition(b")")[2].split()[:3]
-        if state in (b"Z", b"X"):
-            return False
-        return int(group) in groups or (mark is not None and mark.encode() in (process / "environ").read_bytes())
-
-elif sys.platform == "win32":
+if sys.platform == "win32":
     _FORCE = signal.SIGTERM
 
-    def _send(pid: int, number: int) -> None:
-        subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], capture_output=True, check=False)
+    def _send(target: int, number: int) -> None:
+        subprocess.run(["taskkill", "/F", "/T", "/PID", str(-target)], capture_output=True, check=False)
 
     def _group_lives(group: int) -> bool:
         return False
 
-    def _living(groups: Iterable[int], mark: Optional[str]) -> Iterator[int]:
-        yield from groups
-
 else:
     _FORCE = signal.SIGKILL
 
-    def _send(pid: int, number: int) -> None:
+    def _send(target: int, number: int) -> None:
         with suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, number)
+            os.kill(target, number)
 
     def _group_lives(group: int) -> bool:
         try:
             os.killpg(group, 0)
         except (ProcessLookupError, PermissionError):
             return False
-        return True
+        # There, an ended process that nobody waits for keeps its group in being, and killpg() cannot tell.
+        return sys.platform != "linux" or any(_living([group], None))
 
-    def _living(groups: Iterable[int], mark: Optional[str]) -> Iterator[int]:
-        yield from filter(_group_lives, tuple(groups))
+
+if sys.platform == "linux":
+
+    def _living(groups: Sequence[int], mark: Optional[str]) -> Iterator[int]:
+        for name in os.listdir("/proc"):
+            with suppress(OSError):
+                if name.isdecimal() and int(name) != os.getpid():
+                    yield from _targets(Path("/proc", name), groups, mark)
+
+    def _targets(process: Path, groups: Sequence[int], mark: Optional[str]) -> Iterator[int]:
+        # pid (name) state parent group …; the name may hold anything.
+        state, _, group = (process / "stat").read_bytes().rpartition(b")")[2].split()[:3]
+        if state in (b"Z", b"X"):
+            return
+        if int(group) in groups:
+            yield -int(group)
+        elif mark is not None and mark.encode() in (process / "environ").read_bytes():
+            yield int(process.name)
+
+else:
+
+    def _living(groups: Sequence[int], mark: Optional[str]) -> Iterator[int]:
+        yield from (-group for group in groups if sys.platform == "win32" or _group_lives(group))

@@ -84,6 +84,17 @@ def test_sigterm_is_tried_first_and_sigkill_after_a_second(tmp_path: Path) -> No
     assert KILL_GRACE <= time.monotonic() - began < 2 * KILL_GRACE
 
 
+def test_a_shell_does_not_get_to_its_next_command(tmp_path: Path) -> None:
+    """Were the command ended before its shell, the shell would go on."""
+    for n in range(20):
+        processes = Processes()
+        shell = processes.start(f"echo $$ > {tmp_path}/{n}; sleep 1000; touch {tmp_path}/next")
+        wait_for(tmp_path / str(n))
+        processes.kill()
+        assert shell.wait(timeout=0) == -signal.SIGTERM
+    assert not (tmp_path / "next").exists()
+
+
 def test_sigterm_is_sent_once(tmp_path: Path) -> None:
     processes = Processes()
     script = (
