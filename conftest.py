@@ -28,7 +28,6 @@ NEEDS = {
     "runtimeuse_sync/local": "websockets",
     "runtimeuse_sync/testing.py": "websockets",
     "tests/conformance": "kosoku",
-    "tests/conformance": "kosoku",
     "tests/interop": "runtimeuse_client",
     "tests/packaging": "build",
 }

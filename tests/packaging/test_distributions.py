@@ -102,6 +102,13 @@ except ImportError as error:
     assert f'pip install "runtimeuse-sync[{extra}]"' in run(clean_python, "-I", "-c", caught)
 
 
+def test_the_command_says_what_it_misses(clean_python: Path) -> None:
+    command = clean_python.with_name("runtimeuse-sync" + clean_python.suffix)
+    done = subprocess.run([str(command), "demo"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (125, "")
+    assert 'pip install "runtimeuse-sync[cli]"' in done.stderr
+
+
 def test_the_pytest_plugin_is_harmless_without_its_extra(clean_python: Path, tmp_path: Path) -> None:
     run(clean_python, "-m", "pip", "install", "--target", tmp_path / "pytest", "pytest")
     (tmp_path / "test_it.py").write_text("def test_it():\n    pass\n", encoding="utf-8")
