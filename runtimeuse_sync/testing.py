@@ -2,20 +2,20 @@
 
 A script is a plain function. It gets the server's side of one connection, and says what the runtime says:
 
->>> from websockets.sync.client import connect
->>> from runtimeuse_sync.messages import AssistantMessageInterface, CancelMessage
+>>> from runtimeuse_sync import Client, InvocationMessage, QueryOptions
 >>> def script(peer):
-...     peer.send(AssistantMessageInterface(text_blocks=["Reading."]))
-...     peer.expect(CancelMessage)
+...     peer.expect(InvocationMessage, user_prompt="Hello")
+...     peer.send({"message_type": "result_message", "data": {"type": "text", "text": "Good morning."}})
 >>> with ScriptedRuntime(script) as runtime:
-...     with connect(runtime.url) as client:
-...         said = client.recv()
-...         client.send('{"message_type": "cancel_message"}')
-...         runtime.wait_for(CancelMessage)
-CancelMessage()
+...     Client(runtime.url).query("Hello", QueryOptions(system_prompt="Be polite.")).data.text
+'Good morning.'
 
 It is a real WebSocket server on a loopback port. A failed expectation, like any exception of a script, is
-raised at the end of the ``with`` block.
+raised at the end of the ``with`` block. Where the habits of a real runtime matter, ``generation`` makes the script:
+
+>>> with ScriptedRuntime(generation("0.4", Reply(result={"files": 3}))) as runtime:
+...     Client(runtime.url).query("Hello", QueryOptions(system_prompt="Be polite.")).data.structured_output
+{'files': 3}
 """
 
 # How it works: one thread (the loop) owns every socket, so nothing here locks around a socket, and TLS never
@@ -253,7 +253,7 @@ class _Link:
                 self._answer_handshake(event)
             elif isinstance(event, Frame):
                 self._on_frame(event)
-        if self._peer and self._protocol.parser_exc and not self._peer._gone.is_set():
+        if self._peer and self._protocol.parser_exc:
             self._peer._take(ProtocolError(f"broke the WebSocket protocol: {self._protocol.parser_exc}"))
             self._peer._on_leaving("broke the WebSocket protocol")
         self._emit()
@@ -894,9 +894,15 @@ def generation(release: str, *replies: Reply, linger: float = 0.05) -> Script:
     Raises:
         ValueError: no such release, or a reply that this release cannot give.
 
-    >>> with ScriptedRuntime(generation("0.15", Reply(result="done"))) as runtime:
-    ...     runtime.url.startswith("ws://127.0.0.1:")
-    True
+    >>> with ScriptedRuntime(generation("0.15", Reply(error="rate limited"), Reply(result="done"))) as runtime:
+    ...     options = QueryOptions(system_prompt="Be brief.")
+    ...     try:
+    ...         Client(runtime.url).query("Hello", options)
+    ...     except AgentRuntimeError as error:
+    ...         print(error)
+    ...     Client(runtime.url).query("Hello", options).data.text
+    rate limited
+    'done'
     """
     minor = _minor(release)
     if minor < _DATA and any(isinstance(reply.result, str) for reply in replies):

@@ -246,16 +246,15 @@ def test_a_client_that_leaves_ends_the_script_quietly(wait: Callable[[Peer], obj
     ended: list[BaseException] = []
 
     def script(peer: Peer) -> None:
-        try:
-            peer.send(HELLO)
-            wait(peer)
-        except Disconnected as error:
-            ended.append(error)
-            raise
+        for _ in range(2):
+            with pytest.raises(Disconnected) as caught:
+                wait(peer)
+            ended.append(caught.value)
+        raise caught.value
 
     with ScriptedRuntime(script) as runtime, upgrade(runtime):
         pass
-    assert len(ended) == 1
+    assert len(ended) == 2
 
 
 def test_what_the_client_sent_before_it_left_is_still_heard() -> None:
@@ -284,9 +283,11 @@ def test_a_client_that_breaks_the_protocol_fails_the_test() -> None:
         with ScriptedRuntime(Peer.silence) as runtime, upgrade(runtime) as sock:
             sock.sendall(frame(b"{}", mask=False))
             assert sock.recv(65536)[2:4] == b"\x03\xea"
+            sock.sendall(frame(b"{}", mask=False))
 
-    with pytest.raises(ProtocolError, match=r"broke the WebSocket protocol: .*mask"):
+    with pytest.raises(ProtocolError, match=r"broke the WebSocket protocol: .*mask") as caught:
         run()
+    assert not getattr(caught.value, "__notes__", None), "once is enough"
 
 
 # --- waiting, and pings ------------------------------------------------------------------------------
@@ -419,6 +420,22 @@ def test_after_its_end_a_script_can_say_nothing(end: Script) -> None:
     assert outcomes == ["refused"] * 4
 
 
+def test_close_waits_for_the_clients_half() -> None:
+    closed = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.close()
+        closed.set()
+
+    with ScriptedRuntime(script) as runtime, upgrade(runtime) as sock:
+        assert sock.recv(4) == b"\x88\x02\x03\xe8"
+        assert not closed.wait(0.1)
+        sock.sendall(frame(b"\x03\xe8", opcode=8, mask=True))
+        assert sock.recv(1) == b""
+        sock.close()
+        assert closed.wait(5)
+
+
 def test_a_client_that_ignores_the_close_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(testing, "_CLOSE_PATIENCE", 0.05)
     with ScriptedRuntime(Peer.close) as runtime, upgrade(runtime) as sock:
@@ -517,6 +534,26 @@ def test_what_came_can_be_asked_for_after_the_end() -> None:
         tell(client, CancelMessage())
     assert runtime.received == [CancelMessage()]
     assert runtime.wait_for(CancelMessage) == CancelMessage()
+
+
+def test_what_is_under_way_when_the_test_ends_still_counts() -> None:
+    held = threading.Event()
+
+    def send_at_the_end() -> None:
+        held.set()
+        while not runtime._loop._calls:
+            time.sleep(0.001)
+        sock.sendall(frame(_codec.encode(CancelMessage()), mask=True))
+
+    with contextlib.ExitStack() as stack:
+        with ScriptedRuntime(Peer.silence) as runtime:
+            sock = stack.enter_context(upgrade(runtime))
+            # While the loop is kept busy, the end of the block is put in line: what comes then comes after it.
+            busy = threading.Thread(target=runtime._loop.call, args=(send_at_the_end,))
+            busy.start()
+            assert held.wait(5)
+        busy.join(5)
+        assert runtime.received == [CancelMessage()]
 
 
 # --- scripts, one a connection -----------------------------------------------------------------------
@@ -827,6 +864,20 @@ def test_new_ones_drain_after_the_request_in_flight(release: str) -> None:
         tell(client, INVOCATION, EndSessionMessage(), CancelMessage())
         assert hear(client)["error"] == "Request cancelled"
         assert hear_types(client)[-1:] == (["end_session_confirm_message"] if release == "0.15" else [])
+
+
+@pytest.mark.parametrize("release", NEW)
+def test_a_drain_waits_for_the_answers(release: str) -> None:
+    answer = ArtifactUploadResponseMessageInterface(
+        filename="b", filepath="/out/b", presigned_url="x", content_type="y"
+    )
+    with conversation(generation(release, Reply(late_artifacts=["/out/b"]))) as (client, _):
+        tell(client, INVOCATION, EndSessionMessage())
+        assert [hear(client)["message_type"] for _ in range(2)] == ["result_message", "artifact_upload_request_message"]
+        with pytest.raises(TimeoutError):
+            client.recv(0.1)
+        tell(client, answer)
+        assert hear_types(client) == (["end_session_confirm_message"] if release == "0.15" else [])
 
 
 @pytest.mark.parametrize("release", NEW)
