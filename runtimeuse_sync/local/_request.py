@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Union
 
-from ..exceptions import CancelledException
+from ..exceptions import AgentRuntimeError, CancelledException
 from ..messages import (
     AgentRuntimeMessageInterface,
     AssistantMessageInterface,
@@ -215,7 +215,8 @@ class Request:
             if self.cancelled.is_set():
                 raise CancelledException from None
             _log_origin("the handler", error)
-            raise _FailedError(str(error) or type(error).__name__, getattr(error, "metadata", None)) from None
+            metadata = error.metadata if isinstance(error, AgentRuntimeError) else None
+            raise _FailedError(str(error) or type(error).__name__, metadata) from None
 
 
 def _log_origin(where: str, error: BaseException) -> None:

@@ -119,8 +119,7 @@ class Watcher:
             for directory, ignore_content in self._directories.items():
                 for path, status in _ignore.artifacts(directory, ignore_content):
                     self._see(path, status)
-        else:
-            self._look_at_pending()
+        self._look_at_pending()
         self._tell()
 
     def _look_at_pending(self) -> None:

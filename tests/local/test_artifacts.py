@@ -229,6 +229,22 @@ def test_a_passing_file_holds_nothing_up(start_peer: StartPeer, file_server: Fil
     assert peer.end(file_server.url) == []
 
 
+def test_a_file_that_was_there_for_a_moment_is_not_asked_for(
+    start_peer: StartPeer, file_server: FileServer, out: Path
+) -> None:
+    """The second command begins when the watcher has surely seen the file: another one has settled beside it."""
+    peer = start_peer(settle_seconds=0.4)
+    peer.start(
+        f"touch -d '1 hour ago' {out}/old; echo x > {out}/brief; sleep 1000",
+        artifacts_dirs=[str(out)],
+    )
+    peer.upload(peer.asked(), file_server.url("/old"))
+    os.remove(out / "brief")
+    peer.say("cancel_message")
+    peer.end(file_server.url)
+    assert [m["filename"] for m in peer.log if m["message_type"] == ASK] == ["old"]
+
+
 def test_leaving_in_the_middle_of_everything(start_peer: StartPeer, out: Path) -> None:
     """What the fixture checks: no thread and no descriptor stays."""
     peer = start_peer(settle_seconds=30.0)
