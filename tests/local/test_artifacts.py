@@ -232,7 +232,7 @@ def test_a_passing_file_holds_nothing_up(start_peer: StartPeer, file_server: Fil
 def test_a_file_that_was_there_for_a_moment_is_not_asked_for(
     start_peer: StartPeer, file_server: FileServer, out: Path
 ) -> None:
-    """The second command begins when the watcher has surely seen the file: another one has settled beside it."""
+    """The watcher has seen it by the time it is gone: it has asked for an old file beside it."""
     peer = start_peer(settle_seconds=0.4)
     peer.start(
         f"touch -d '1 hour ago' {out}/old; echo x > {out}/brief; sleep 1000",
