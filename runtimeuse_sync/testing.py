@@ -839,7 +839,8 @@ def _steps(script: Union[Step, Sequence[Step], None], refuse: Optional[int]) -> 
 def _attach(error: BaseException, failure: BaseException) -> None:
     """Show the script's ``failure`` with the test's own ``error``."""
     if hasattr(error, "add_note"):
-        error.add_note("The script failed as well:\n" + "".join(traceback.format_exception(failure)))
+        lines = traceback.format_exception(type(failure), failure, failure.__traceback__)
+        error.add_note("The script failed as well:\n" + "".join(lines))
     elif error.__context__ is None:
         error.__context__ = failure
 
