@@ -211,7 +211,7 @@ class Calls(ABC):
         >>> client.execute_commands([CommandInterface(command="exit 3")], check=True)
         Traceback (most recent call last):
         ...
-        runtimeuse_sync.exceptions.CommandFailedError: command 1 of 1 failed with exit code 3
+        runtimeuse_sync.exceptions.CommandFailedError: command 1 failed with exit code 3
         """
         options = ExecuteCommandsOptions() if options is None else options
         _require("options", options, ExecuteCommandsOptions, "ExecuteCommandsOptions(...)")
@@ -221,7 +221,7 @@ class Calls(ABC):
         run = self._new_run(message, m.CommandExecutionResultMessageInterface, options.call_options())
         results = _dispatch(run, _callbacks_of(options)).results
         if check and any(item.exit_code != 0 for item in results):
-            raise CommandFailedError(results)
+            raise CommandFailedError(results=results)
         return m.CommandExecutionResult(results=results)
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from typing import Any, Callable, Literal, NoReturn, Optional, TypeVar, Union, cast
+from typing import Any, Callable, Literal, NoReturn, Optional, TypeVar, Union, cast, get_args
 
 import attrs
-from cattrs import Converter, transform_error
+from cattrs import BaseValidationError, Converter, transform_error
 from cattrs.cols import list_structure_factory
 from cattrs.gen import make_dict_structure_fn, override
 
@@ -103,9 +103,18 @@ def _guarded(kind: type, name: str, hook: Hook) -> Hook:
     return structure
 
 
+_Tag = Literal["text", "structured_output"]
+
+
+def _tag_of_data(value: Any, _: object) -> str:
+    if type(value) is str and value in get_args(_Tag):
+        return value
+    raise _MismatchError("'text' or 'structured_output'", value)
+
+
 @attrs.frozen
 class _DataTag:
-    type: Literal["text", "structured_output"]
+    type: _Tag
 
 
 def _is_list(cls: Any) -> bool:
@@ -119,6 +128,7 @@ def configure(*, explain: bool) -> Converter:
     converter.register_structure_hook(int, _exactly(int, "an integer"))
     converter.register_structure_hook(bool, _exactly(bool, "a boolean"))
     converter.register_structure_hook(float, _number)
+    converter.register_structure_hook_func(lambda cls: cls == _Tag, _tag_of_data)
     converter.register_structure_hook_func(lambda cls: cls == dict[str, str], _string_map)
     converter.register_structure_hook_func(lambda cls: cls == dict[str, Any], _exactly(dict, "an object"))
     converter.register_structure_hook_factory(
@@ -260,18 +270,26 @@ def _decode_slowly(fields: Any, kinds: _Kinds) -> Any:
 
 
 _MISSING = "required field missing"
+# What hooks raise for a value that does not fit.
+_FAULTS = (ValueError, TypeError, KeyError, AttributeError)
 
 
 def _structure(fields: Fields, cls: type) -> Any:
     """``fields`` as ``cls``, or a ``ProtocolError`` that says which field is wrong and how."""
     try:
+        return _converter(explain=False).structure(fields, cls)
+    except _FAULTS:  # and nothing else: on the caller's thread it could be a signal handler's
+        pass
+    try:
         return _converter(explain=True).structure(fields, cls)
-    except Exception as error:  # noqa: BLE001 - cattrs wraps hooks' errors in groups of its own
+    except (*_FAULTS, BaseValidationError) as error:
         fault = transform_error(error, format_exception=_describe)[0].replace(" @ ", " at ")
         raise ProtocolError(f"{_tag(cls)}: {fault}", close_code=_BAD_PAYLOAD) from None
 
 
 def _describe(error: BaseException, _: Optional[type]) -> str:
+    if not isinstance(error, _FAULTS):
+        raise error  # cattrs collects whatever is raised while it structures
     if isinstance(error, _MismatchError):
         return str(error)
     return _MISSING if isinstance(error, KeyError) else "a value that this field does not take"

@@ -75,9 +75,19 @@ class WebSocketConnection:
         """Begin to connect; ``receive`` tells how it went. What is sent meanwhile waits for the handshake."""
         limits = [limit for limit in (timeout, self._settings.connect_timeout) if limit is not None]
         self._deadline = Deadline(min(limits, default=None))
+        try:
+            self._start()
+        except (OSError, RuntimeError) as error:  # no descriptor, or no thread, is left to be had
+            reason = _words(error) if isinstance(error, OSError) else str(error)
+            raise ConnectionFailedError(
+                f"cannot connect to {self._dialer.endpoint}: {reason}", reason=reason
+            ) from error
+
+    def _start(self) -> None:
         self._worker = worker = _Worker(self._dialer, self._settings, self._decode, self._deadline)
         # A safety net: a connection that was forgotten, or lost to a signal between two lines, ends as well.
-        weakref.finalize(self, worker.abandon).atexit = False
+        self._finalizer = weakref.finalize(self, worker.abandon)
+        self._finalizer.atexit = False
         self._thread = threading.Thread(target=worker.run, name="runtimeuse-connection", daemon=True)
         self._thread.start()
 
@@ -119,6 +129,8 @@ class WebSocketConnection:
         else:
             # A host look-up cannot be cut short: its thread ends when it returns.
             _join(thread, Deadline(timeout + 0.2 if worker.has_dialed else 0.2))
+        # Left in place, it would run at each call's end, and swallow a Ctrl-C that lands in it.
+        self._finalizer.detach()
 
 
 class _Worker:
@@ -240,7 +252,7 @@ class _Worker:
             self.inbox.end(error)
 
     def _lose(self, code: int, reason: str, cause: Optional[BaseException] = None) -> None:
-        error = ConnectionLostError(code, reason)
+        error = ConnectionLostError(code=code, reason=reason)
         error.__cause__ = cause
         self._finish(error)
 
@@ -315,7 +327,7 @@ class _Worker:
                 self._outbox.append(encode_frame(Opcode.PONG, event.payload))
             elif isinstance(event, Close):
                 self._peer_closed = True
-                return ConnectionLostError(event.code, event.reason)
+                return ConnectionLostError(code=event.code, reason=event.reason)
             elif isinstance(event, Binary):
                 append(self._decode_binary(event.payload))
         return self._decoder.error

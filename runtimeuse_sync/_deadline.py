@@ -40,4 +40,4 @@ class Deadline:
     def check(self) -> None:
         """Raise ``InvocationTimeoutError`` once the time has come."""
         if self.timeout is not None and self.expired:
-            raise InvocationTimeoutError(self.timeout)
+            raise InvocationTimeoutError(timeout=self.timeout)

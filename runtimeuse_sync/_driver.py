@@ -163,7 +163,7 @@ class Driver:
             self._open_line.backlog.extend(batch)
             self._idle_since = time.monotonic()
         elif self._idle_left() == 0.0:
-            self.cancel(IdleTimeoutError(self._options.idle_timeout or 0.0), IMPATIENT_CANCEL_WAIT)
+            self.cancel(IdleTimeoutError(timeout=self._options.idle_timeout), IMPATIENT_CANCEL_WAIT)
         else:
             self._look_at = -math.inf
 
@@ -192,7 +192,7 @@ class Driver:
         elif self.exchange.phase is Phase.DRAINING:
             self._look_at_drain()
         elif self._deadline.expired:
-            self.cancel(InvocationTimeoutError(self._deadline.timeout or 0.0), IMPATIENT_CANCEL_WAIT)
+            self.cancel(InvocationTimeoutError(timeout=self._deadline.timeout), IMPATIENT_CANCEL_WAIT)
         self._look_at = min(self._look_at, time.monotonic() + self.pause())
 
     def _look_at_drain(self) -> None:
@@ -263,6 +263,7 @@ class Driver:
         """Let go of connection and error: a raised one leads, by its traceback, back to here."""
         self._line = None
         self.exchange.error = None
+        self._cancellation.on_request(_do_nothing)
 
     # --- cancelling ---------------------------------------------------------------------------------
 
@@ -312,12 +313,16 @@ class Driver:
         return not exchange.is_over and not (exchange.phase is Phase.SETTLED and self._is_last)
 
 
+def _do_nothing() -> None:
+    pass
+
+
 def _explained(error: ConnectionLostError) -> ConnectionLostError:
     """What it mostly means when a runtime closes upon the second request of a session."""
     explained = ConnectionLostError(
-        error.code,
-        "the runtime closed it; runtimes before 0.11 serve one request a connection: open a session for each, "
-        "or call the client itself",
+        code=error.code,
+        reason="the runtime closed it; runtimes before 0.11 serve one request a connection: open a session for "
+        "each, or call the client itself",
     )
     explained.__cause__ = error
     return explained

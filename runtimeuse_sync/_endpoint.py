@@ -100,7 +100,7 @@ def _split(url: str) -> tuple[SplitResult, Optional[int]]:
 
 def _ascii_host(host: str) -> str:
     try:
-        return host if host.isascii() else host.encode("idna").decode()
+        return host.encode("idna").decode()
     except UnicodeError:
         raise ValueError("ws_url has a host name that is not valid") from None
 

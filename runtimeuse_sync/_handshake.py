@@ -92,6 +92,8 @@ class _Attempt:
             if self.endpoint.is_secure:
                 self._start_tls()
             return self._upgrade()
+        except UnicodeError as error:
+            raise self.failure("a host name that is not valid", "invalid host name") from error
         except ssl.SSLCertVerificationError as error:
             raise self.failure(f"its certificate was refused: {error.verify_message}", error.verify_message) from error
         except ssl.SSLError as error:

@@ -31,11 +31,12 @@ class Waker:
         with self._lock:
             if self._signalled or self._closed:
                 return
-            self._signalled = True
             try:
                 self._writer.send(b"\0")
             except BlockingIOError:  # pragma: no cover - a full pipe wakes just as well
                 pass
+            # Only now: a signal in between may cost a byte too many, but not all wake-ups to come.
+            self._signalled = True
 
     def clear(self) -> None:
         """Forget the wake-ups so far. What they were for must be looked at after this, not before."""

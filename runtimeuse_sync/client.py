@@ -19,7 +19,7 @@ from ._proxy import FROM_ENVIRONMENT
 from .exceptions import CancelledException, ConnectionFailedError
 from .options import CallOptions, Logger, check_seconds
 from .run import Run
-from .session import Session, SessionSettings
+from .session import Registry, Session, SessionSettings
 from .transports import DEFAULT_MAX_MESSAGE_SIZE, Transport, WebSocketTransport
 
 ResultT = TypeVar("ResultT")
@@ -80,9 +80,7 @@ class Client(Calls):
     drain_timeout: Optional[float] = attrs.field(default=60.0, kw_only=True)
     logger: Optional[Logger] = attrs.field(default=None, kw_only=True)
     _transport: Transport = attrs.field(init=False)
-    # What abort() has to reach: sessions, and waits. Changed by one operation at a time, so unlocked: a lock
-    # could be held by another thread at the moment of a fork.
-    _in_flight: set[Any] = attrs.field(init=False, factory=set)
+    _in_flight: Registry = attrs.field(init=False, factory=Registry)
 
     @_transport.default
     def _make_transport(self) -> Transport:
@@ -148,8 +146,7 @@ class Client(Calls):
 
         >>> client.abort()
         """
-        for call in list(self._in_flight):
-            call.abort()
+        self._in_flight.abort()
 
     def wait_until_ready(self, timeout: Optional[float] = 60.0) -> None:
         """Wait until the runtime accepts connections: for a sandbox that is still starting.

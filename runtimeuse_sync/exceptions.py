@@ -13,7 +13,9 @@
     └── ProtocolError                                   the peer sent what it must not send
         └── MessageTooLargeError
 
-Each of them pickles, copies and unpickles unchanged, and holds plain data only: no socket, no frame.
+Each of them pickles, copies and unpickles unchanged, and holds plain data only: no socket, no frame. The message
+is the first argument and the only one of ``args``, so that who keeps no more than these (Celery's JSON) keeps the
+message.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ class RuntimeUseError(Exception):
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The default would call __init__ with ``args``, which is the rendered message alone.
+        # The default would call __init__ again, which in a subclass need not take what it has made of ``args``.
         return _restore, (type(self), self.args, self.__dict__.copy())
 
 
@@ -84,16 +86,20 @@ class CommandFailedError(AgentRuntimeError):
         results (list[CommandResultItem]): the commands that ran, in order; the failed one is last.
 
     >>> from runtimeuse_sync import CommandResultItem
-    >>> error = CommandFailedError([CommandResultItem(command="make", exit_code=2)])
+    >>> error = CommandFailedError(results=[CommandResultItem(command="make", exit_code=2)])
     >>> str(error), error.results[0].exit_code
-    ('command 1 of 1 failed with exit code 2', 2)
+    ('command 1 failed with exit code 2', 2)
     """
 
-    def __init__(self, results: Sequence[CommandResultItem]) -> None:
-        at = next(i for i, item in enumerate(results) if item.exit_code != 0)
-        # The command's text may hold a secret, so that the message gives its place alone.
-        super().__init__(f"command {at + 1} of {len(results)} failed with exit code {results[at].exit_code}")
+    def __init__(self, message: Optional[str] = None, *, results: Sequence[CommandResultItem] = ()) -> None:
+        super().__init__(message or _describe_failure(results))
         self.results = list(results)
+
+
+def _describe_failure(results: Sequence[CommandResultItem]) -> str:
+    # A command's text may hold a secret, so that the message gives its place alone.
+    failed = [(place, item.exit_code) for place, item in enumerate(results, 1) if item.exit_code != 0]
+    return "command {} failed with exit code {}".format(*failed[0]) if failed else "a command failed"
 
 
 class CancelledException(RuntimeUseError):  # noqa: N818 - the asyncio library's name
@@ -111,29 +117,27 @@ class InvocationTimeoutError(RuntimeUseError, TimeoutError):
     """The call's ``timeout`` ran out. The remote run has been cancelled.
 
     Attributes:
-        timeout (float): the limit, in seconds.
+        timeout (float or None): the limit, in seconds.
 
-    >>> str(InvocationTimeoutError(30))
+    >>> str(InvocationTimeoutError(timeout=30))
     'no result within the timeout of 30 s'
     """
 
-    def __init__(self, timeout: float) -> None:
-        super().__init__(self._describe(timeout))
-        self.timeout = timeout
+    _text = "no result within the timeout of {:g} s"
 
-    def _describe(self, timeout: float) -> str:
-        return f"no result within the timeout of {timeout:g} s"
+    def __init__(self, message: Optional[str] = None, *, timeout: Optional[float] = None) -> None:
+        super().__init__(message or self._text.format(timeout or 0.0))
+        self.timeout = timeout
 
 
 class IdleTimeoutError(InvocationTimeoutError):
     """Nothing came from the runtime for ``idle_timeout`` seconds. The remote run has been cancelled.
 
-    >>> str(IdleTimeoutError(5))
+    >>> str(IdleTimeoutError(timeout=5))
     'nothing came from the runtime for 5 s (idle_timeout)'
     """
 
-    def _describe(self, timeout: float) -> str:
-        return f"nothing came from the runtime for {timeout:g} s (idle_timeout)"
+    _text = "nothing came from the runtime for {:g} s (idle_timeout)"
 
 
 class ConnectionFailedError(RuntimeUseError, ConnectionError):
@@ -162,14 +166,14 @@ class ConnectionLostError(RuntimeUseError, ConnectionError):
             one, 1006 when it did not close at all (a reset, an end in mid-frame, a dead peer).
         reason (str): the peer's reason, or what happened.
 
-    >>> error = ConnectionLostError(1006, "connection reset by peer")
+    >>> error = ConnectionLostError(code=1006, reason="connection reset by peer")
     >>> str(error), error.code
     ('connection lost before the result: connection reset by peer (code 1006)', 1006)
     """
 
-    def __init__(self, code: int = 1006, reason: str = "") -> None:
+    def __init__(self, message: Optional[str] = None, *, code: int = 1006, reason: str = "") -> None:
         text = reason or "the runtime closed it"
-        super().__init__(f"connection lost before the result: {text} (code {code})")
+        super().__init__(message or f"connection lost before the result: {text} (code {code})")
         self.code = code
         self.reason = reason
 
@@ -201,7 +205,8 @@ class MessageTooLargeError(ProtocolError):
     ('a message of 2048 bytes is over max_message_size (1024 bytes)', 2048, 1024)
     """
 
-    def __init__(self, *, size: int, limit: int) -> None:
-        super().__init__(f"a message of {size} bytes is over max_message_size ({limit} bytes)", close_code=1009)
+    def __init__(self, message: Optional[str] = None, *, size: int = 0, limit: int = 0) -> None:
+        text = f"a message of {size} bytes is over max_message_size ({limit} bytes)"
+        super().__init__(message or text, close_code=1009)
         self.size = size
         self.limit = limit

@@ -7,20 +7,53 @@ understand) it.
 
 from __future__ import annotations
 
-from typing import Any, Optional, Union
+from typing import Any, Callable, Optional, Union
 
 import attrs
 from attrs import define, field
-from attrs.validators import deep_iterable, deep_mapping, instance_of, optional
 
-_string = instance_of(str)
-_strings: Any = deep_iterable(_string, instance_of((list, tuple)))
-_env = optional(deep_mapping(_string, _string, instance_of(dict)))
-_optional_string = optional(_string)
+
+def _must_be(wanted: str, fits: Callable[[Any], bool]) -> Any:
+    """A validator that says what to give, and never what was given: it may be a secret."""
+
+    def validate(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if not fits(value):
+            got = type(value).__name__
+            holds = " that holds something else" if wanted.startswith(f"a {got} of") else ""
+            raise TypeError(f"{attribute.name} must be {wanted}; got a {got}{holds}")
+
+    return validate
+
+
+def _is_string(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _are_strings(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(map(_is_string, value))
+
+
+def _is_env(value: Any) -> bool:
+    return isinstance(value, dict) and _are_strings([*value.keys(), *value.values()])
+
+
+_string = _must_be("a str", _is_string)
+_optional_string = _must_be("a str or None", lambda value: value is None or _is_string(value))
+_strings = _must_be("a list of str", _are_strings)
+_optional_strings = _must_be("a list of str, or None", lambda value: value is None or _are_strings(value))
+_env = _must_be("a dict of str to str, or None", lambda value: value is None or _is_env(value))
 
 
 def _list_of(cls: type) -> Any:
-    return deep_iterable(instance_of(cls), instance_of((list, tuple)))
+    return _must_be(f"a list of {cls.__name__}", lambda value: _holds(value, cls))
+
+
+def _optional_list_of(cls: type) -> Any:
+    return _must_be(f"a list of {cls.__name__}, or None", lambda value: value is None or _holds(value, cls))
+
+
+def _holds(value: Any, cls: type) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(item, cls) for item in value)
 
 
 def _message_type(name: str, *, checked: bool = False) -> Any:
@@ -321,15 +354,15 @@ class InvocationMessage:
     secrets_to_redact: list[str] = field(factory=list, validator=_strings, repr=False)
     output_format_json_schema_str: Optional[str] = field(default=None, validator=_optional_string)
     pre_agent_downloadables: Optional[list[RuntimeEnvironmentDownloadableInterface]] = field(
-        default=None, validator=optional(_list_of(RuntimeEnvironmentDownloadableInterface))
+        default=None, validator=_optional_list_of(RuntimeEnvironmentDownloadableInterface)
     )
     pre_agent_invocation_commands: Optional[list[CommandInterface]] = field(
-        default=None, validator=optional(_list_of(CommandInterface))
+        default=None, validator=_optional_list_of(CommandInterface)
     )
     post_agent_invocation_commands: Optional[list[CommandInterface]] = field(
-        default=None, validator=optional(_list_of(CommandInterface))
+        default=None, validator=_optional_list_of(CommandInterface)
     )
-    artifacts_dirs: Optional[list[str]] = field(default=None, validator=optional(_strings))
+    artifacts_dirs: Optional[list[str]] = field(default=None, validator=_optional_strings)
     artifacts_ignore_content: Optional[str] = field(default=None, validator=_optional_string)
 
 
@@ -350,10 +383,10 @@ class CommandExecutionMessage:
     message_type: str = _message_type("command_execution_message", checked=True)
     source_id: Optional[str] = field(default=None, validator=_optional_string)
     secrets_to_redact: list[str] = field(factory=list, validator=_strings, repr=False)
-    artifacts_dirs: Optional[list[str]] = field(default=None, validator=optional(_strings))
+    artifacts_dirs: Optional[list[str]] = field(default=None, validator=_optional_strings)
     artifacts_ignore_content: Optional[str] = field(default=None, validator=_optional_string)
     pre_execution_downloadables: Optional[list[RuntimeEnvironmentDownloadableInterface]] = field(
-        default=None, validator=optional(_list_of(RuntimeEnvironmentDownloadableInterface))
+        default=None, validator=_optional_list_of(RuntimeEnvironmentDownloadableInterface)
     )
 
 

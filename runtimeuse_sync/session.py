@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from typing import Any, Optional, TypeVar
 
 import attrs
@@ -31,16 +32,41 @@ class SessionSettings:
     logger: Logger
 
 
+class Registry:
+    """What a client's ``abort()`` has to reach. It keeps nothing alive: what is forgotten can end."""
+
+    def __init__(self) -> None:
+        # Changed by one operation at a time, so unlocked: a lock could be held by another thread in a fork.
+        self._references: set[weakref.ref[Any]] = set()
+
+    def add(self, call: Any) -> None:
+        """Note something that has an ``abort()``."""
+        self._references.add(weakref.ref(call, self._references.discard))
+
+    def discard(self, call: Any) -> None:
+        """Forget it again."""
+        self._references.discard(weakref.ref(call))
+
+    def abort(self) -> None:
+        """Abort all that is noted and still exists."""
+        for reference in list(self._references):
+            call = reference()
+            if call is not None:
+                call.abort()
+
+
 class Turn:
     """Whose turn it is on a session: one call at a time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._holder: Optional[Driver] = None  # guarded by _lock, as is _thread
+        self._guard = threading.Lock()  # of the other two, while they change
+        self._holder: Optional[weakref.ref[Driver]] = None
         self._thread: Optional[int] = None
 
     def take(self, driver: Driver) -> None:
         """Wait for the turn, no longer than the call may take."""
+        self._free_if_forgotten()
         if self._thread == threading.get_ident():
             raise RuntimeUseError(
                 "this session is in the middle of a call of this very thread (a callback, or a stream that "
@@ -48,17 +74,28 @@ class Turn:
             )
         while not self._lock.acquire(timeout=driver.pause()):
             driver.check()
-        self._holder, self._thread = driver, threading.get_ident()
+            self._free_if_forgotten()
+        self._holder, self._thread = weakref.ref(driver), threading.get_ident()
 
     def is_held_by(self, driver: Driver) -> bool:
         """Whether it is this call's turn."""
-        return self._holder is driver
+        return self._holder is not None and self._holder() is driver
 
     def give_back(self, driver: Driver) -> None:
         """Return the turn, if ``driver`` has it; from whichever thread."""
-        if self._holder is driver:
-            self._holder = self._thread = None
-            self._lock.release()
+        with self._guard:
+            if self.is_held_by(driver):
+                self._free()
+
+    def _free_if_forgotten(self) -> None:
+        """A signal may have kept a call from giving its turn back."""
+        with self._guard:
+            if self._holder is not None and self._holder() is None:
+                self._free()
+
+    def _free(self) -> None:
+        self._holder = self._thread = None
+        self._lock.release()
 
 
 class Session(Calls):
@@ -79,10 +116,10 @@ class Session(Calls):
     ('one', 'two')
     """
 
-    def __init__(self, transport: Transport, settings: SessionSettings, registry: set[Session]) -> None:
+    def __init__(self, transport: Transport, settings: SessionSettings, registry: Registry) -> None:
         self._transport = transport
         self._settings = settings
-        self._registry = registry  # of the client's sessions, for its abort()
+        self._registry = registry
         self._process = os.getpid()
         self._turn = Turn()
         self._calls: set[Cancellation] = set()  # in flight; changed by one operation at a time, so unlocked
@@ -97,7 +134,7 @@ class Session(Calls):
         self._stale_cancel = False
 
     @classmethod
-    def for_one_call(cls, transport: Transport, settings: SessionSettings, registry: set[Session]) -> Session:
+    def for_one_call(cls, transport: Transport, settings: SessionSettings, registry: Registry) -> Session:
         """A session that its only run opens, drains and closes."""
         session = cls(transport, settings, registry)
         session._is_one_shot = True

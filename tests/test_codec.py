@@ -477,9 +477,9 @@ def test_what_came_first_in_time_gives_way_where_both_are_there() -> None:
         ({"data": {"type": "text"}}, "required field missing at $.data.text"),
         ({"data": {"type": "structured_output"}}, "required field missing at $.data.structured_output"),
         ({"data": {"type": "structured_output", "text": "t"}}, "required field missing at $.data.structured_output"),
-        ({"data": {"type": SECRET}}, "a value that this field does not take at $.data.type"),
-        ({"data": {"type": None}}, "a value that this field does not take at $.data.type"),
-        ({"data": {"type": 1, "text": "t"}}, "a value that this field does not take at $.data.type"),
+        ({"data": {"type": SECRET}}, "expected 'text' or 'structured_output', got a string at $.data.type"),
+        ({"data": {"type": None}}, "expected 'text' or 'structured_output', got null at $.data.type"),
+        ({"data": {"type": 1, "text": "t"}}, "expected 'text' or 'structured_output', got a number at $.data.type"),
     ],
 )
 def test_a_result_without_what_makes_it_one(fields: dict[str, Any], said: str) -> None:

@@ -32,12 +32,12 @@ SPECIMENS: list[tuple[e.RuntimeUseError, str, dict[str, Any]]] = [
         "boom",
         {"error": "boom", "metadata": {"tool": "grep"}, "result": RESULT},
     ),
-    (e.CommandFailedError(FAILED), "command 2 of 2 failed with exit code 3", {"results": FAILED}),
+    (e.CommandFailedError(results=FAILED), "command 2 failed with exit code 3", {"results": FAILED}),
     (e.CancelledException(), "the call was cancelled", {}),
     (e.CancelledException("by hand"), "by hand", {}),
-    (e.InvocationTimeoutError(30), "no result within the timeout of 30 s", {"timeout": 30}),
-    (e.InvocationTimeoutError(0.25), "no result within the timeout of 0.25 s", {"timeout": 0.25}),
-    (e.IdleTimeoutError(5), "nothing came from the runtime for 5 s (idle_timeout)", {"timeout": 5}),
+    (e.InvocationTimeoutError(timeout=30), "no result within the timeout of 30 s", {"timeout": 30}),
+    (e.InvocationTimeoutError(timeout=0.25), "no result within the timeout of 0.25 s", {"timeout": 0.25}),
+    (e.IdleTimeoutError(timeout=5), "nothing came from the runtime for 5 s (idle_timeout)", {"timeout": 5}),
     (e.ConnectionFailedError("refused"), "refused", {"status": None, "reason": None}),
     (
         e.ConnectionFailedError("HTTP 502", status=502, reason="Bad Gateway"),
@@ -50,7 +50,7 @@ SPECIMENS: list[tuple[e.RuntimeUseError, str, dict[str, Any]]] = [
         {"code": 1006, "reason": ""},
     ),
     (
-        e.ConnectionLostError(1011, "out of memory"),
+        e.ConnectionLostError(code=1011, reason="out of memory"),
         "connection lost before the result: out of memory (code 1011)",
         {"code": 1011, "reason": "out of memory"},
     ),
@@ -100,8 +100,8 @@ def test_the_tree_is_drawn_in_the_docstring() -> None:
 @pytest.mark.parametrize(
     ("error", "builtin"),
     [
-        (e.InvocationTimeoutError(1), TimeoutError),
-        (e.IdleTimeoutError(1), TimeoutError),
+        (e.InvocationTimeoutError(timeout=1), TimeoutError),
+        (e.IdleTimeoutError(timeout=1), TimeoutError),
         (e.ConnectionFailedError("refused"), ConnectionError),
         (e.ConnectionLostError(), ConnectionError),
     ],
@@ -153,8 +153,8 @@ def test_a_failed_command_is_told_by_its_place_and_not_by_its_text() -> None:
         m.CommandResultItem(command="export TOKEN=s3cret", exit_code=-9),
         m.CommandResultItem(command="true", exit_code=0),
     ]
-    error = e.CommandFailedError(results)
-    assert str(error) == "command 1 of 2 failed with exit code -9"
+    error = e.CommandFailedError(results=results)
+    assert str(error) == "command 1 failed with exit code -9"
     assert "s3cret" not in repr(error)
     assert error.results == results
     assert error.results is not results
@@ -202,14 +202,14 @@ def test_a_deep_copy_shares_nothing_and_a_copy_its_values() -> None:
 
 
 def test_a_copy_has_attributes_of_its_own() -> None:
-    error = e.ConnectionLostError(1011, "why")
+    error = e.ConnectionLostError(code=1011, reason="why")
     copied = copy.copy(error)
     copied.code = 1000
     assert error.code == 1011
 
 
 def test_what_was_added_to_an_error_travels_with_it() -> None:
-    error = e.IdleTimeoutError(5)
+    error = e.IdleTimeoutError(timeout=5)
     error.task_id = "42"  # type: ignore[attr-defined]
     error.__dict__["__notes__"] = ["while summing up"]
     assert_the_same(pickle.loads(pickle.dumps(error)), error)

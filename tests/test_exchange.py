@@ -43,7 +43,7 @@ RESULTS = [RAW_RESULT, TEXT_RESULT, COMMAND_RESULT]
 MESSAGES = [*EVENTS, *RESULTS, ARTIFACT, ERROR, WAS_CANCELLED, CONFIRM, UNKNOWN]
 
 THE_RESULT = object()
-LOST = ConnectionLostError(1006, "reset")
+LOST = ConnectionLostError(code=1006, reason="reset")
 
 
 def an_exchange(phase: Phase, **flags: bool) -> Exchange:
@@ -285,13 +285,13 @@ def test_a_cancel_is_sent_once_and_its_error_is_the_outcome() -> None:
     exchange, error = an_exchange(RUNNING), CancelledException()
     assert exchange.cancel(error) is True
     assert (exchange.phase, exchange.error) == (CANCELLING, error)
-    assert exchange.cancel(InvocationTimeoutError(1)) is False
+    assert exchange.cancel(InvocationTimeoutError(timeout=1)) is False
     assert (exchange.phase, exchange.error) == (CANCELLING, error)
 
 
 @pytest.mark.parametrize(("phase", "after"), [(READY, OVER), (DRAINING, OVER), (SETTLED, SETTLED), (OVER, OVER)])
 def test_where_nothing_runs_no_cancel_is_sent(phase: Phase, after: Phase) -> None:
-    exchange, error = an_exchange(phase), InvocationTimeoutError(1)
+    exchange, error = an_exchange(phase), InvocationTimeoutError(timeout=1)
     first = exchange.error
     assert exchange.cancel(error) is False
     assert exchange.phase is after
@@ -492,7 +492,7 @@ class AnyRequest(RuleBasedStateMachine):
         else:
             self.exchange.disconnect(ProtocolError("a bad result"))
 
-    @rule(error=st.sampled_from([None, CancelledException(), InvocationTimeoutError(1)]))
+    @rule(error=st.sampled_from([None, CancelledException(), InvocationTimeoutError(timeout=1)]))
     def the_caller_gives_up(self, error: Optional[RuntimeUseError]) -> None:
         phase = self.exchange.phase
         sends = self.exchange.cancel(error)
@@ -505,7 +505,7 @@ class AnyRequest(RuleBasedStateMachine):
     def the_driver_has_waited_long_enough(self) -> None:
         self.exchange.stop_waiting()
 
-    @rule(error=st.sampled_from([LOST, ConnectionLostError(1005), ProtocolError("a bad frame")]))
+    @rule(error=st.sampled_from([LOST, ConnectionLostError(code=1005), ProtocolError("a bad frame")]))
     def the_connection_ends(self, error: RuntimeUseError) -> None:
         self.exchange.disconnect(error)
         assert self.exchange.is_over
@@ -555,7 +555,7 @@ class AnyRequest(RuleBasedStateMachine):
             assert self.exchange.is_over
 
 
-AnyRequest.TestCase.settings = settings(max_examples=200, stateful_step_count=20, deadline=None)
+AnyRequest.TestCase.settings = settings(max_examples=100, stateful_step_count=20, deadline=None)
 TestAnyRequest = AnyRequest.TestCase
 
 
@@ -590,7 +590,7 @@ def play(exchange: Exchange, script: list[Any], *, soft: bool = False) -> Played
     return played
 
 
-CLOSED = ConnectionLostError(1005)
+CLOSED = ConnectionLostError(code=1005)
 
 
 def one_shot(**flags: bool) -> Exchange:

@@ -91,7 +91,7 @@ def test_a_wake_loses_nothing(inbox: Inbox) -> None:
 
 
 def test_the_end_comes_behind_everything_and_stays(inbox: Inbox) -> None:
-    end = ConnectionLostError(1006, "reset")
+    end = ConnectionLostError(code=1006, reason="reset")
     inbox.put(["a"], 1)
     inbox.end(end)
     assert inbox.get(0.0) == ["a"]
@@ -102,8 +102,8 @@ def test_the_end_comes_behind_everything_and_stays(inbox: Inbox) -> None:
 
 
 def test_of_two_ends_the_first_counts(inbox: Inbox) -> None:
-    inbox.end(ConnectionLostError(1000, "first"))
-    inbox.end(ConnectionLostError(1000, "second"))
+    inbox.end(ConnectionLostError(code=1000, reason="first"))
+    inbox.end(ConnectionLostError(code=1000, reason="second"))
     for _ in range(2):
         with pytest.raises(ConnectionLostError, match="first"):
             inbox.get(0.0)
