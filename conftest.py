@@ -26,7 +26,7 @@ NEEDS = {
     "runtimeuse_sync/_pytest_plugin.py": "websockets",
     "runtimeuse_sync/cli": "rich",
     "runtimeuse_sync/local": "websockets",
-    "runtimeuse_sync/testing.py": "websockets",
+    "runtimeuse_sync/testing": "websockets",
     "tests/conformance": "kosoku",
     "tests/interop": "runtimeuse_client",
     "tests/packaging": "build",

@@ -1,22 +1,4 @@
-"""A scripted runtime: test code that talks to a runtime, without a runtime and without an agent.
-
-A script is a plain function. It gets the server's side of one connection, and says what the runtime says:
-
->>> from runtimeuse_sync import Client, InvocationMessage, QueryOptions
->>> def script(peer):
-...     peer.expect(InvocationMessage, user_prompt="Hello")
-...     peer.send({"message_type": "result_message", "data": {"type": "text", "text": "Good morning."}})
->>> with ScriptedRuntime(script) as runtime:
-...     Client(runtime.url).query("Hello", QueryOptions(system_prompt="Be polite.")).data.text
-'Good morning.'
-
-It is a real WebSocket server on a loopback port. A failed expectation, like any exception of a script, is
-raised at the end of the ``with`` block. Where the habits of a real runtime matter, ``generation`` makes the script:
-
->>> with ScriptedRuntime(generation("0.4", Reply(result={"files": 3}))) as runtime:
-...     Client(runtime.url).query("Hello", QueryOptions(system_prompt="Be polite.")).data.structured_output
-{'files': 3}
-"""
+"""The scripted runtime: its server, its scripts, and scripts that behave as a release does."""
 
 # How it works: one thread (the loop) owns every socket, so nothing here locks around a socket, and TLS never
 # reads and writes at once. A script runs in a thread of its own and hands the loop what it wants done. The WebSocket
@@ -45,22 +27,14 @@ from types import TracebackType
 from typing import Any, Callable, Optional, TypeVar, Union, cast
 
 import attrs
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import State
+from websockets.server import ServerProtocol
 
-from . import _codec
-from . import messages as m
-from .exceptions import ProtocolError
-
-try:
-    from websockets.frames import Frame, Opcode
-    from websockets.http11 import Request
-    from websockets.protocol import State
-    from websockets.server import ServerProtocol
-except ImportError as error:
-    raise ImportError(
-        'runtimeuse_sync.testing needs websockets: pip install "runtimeuse-sync[local]"', name="websockets"
-    ) from error
-
-__all__ = ["Disconnected", "Peer", "Reply", "Script", "ScriptedRuntime", "generation"]
+from .. import _codec
+from .. import messages as m
+from ..exceptions import ProtocolError
 
 MessageT = TypeVar("MessageT")
 T = TypeVar("T")
@@ -895,6 +869,7 @@ def generation(release: str, *replies: Reply, linger: float = 0.05) -> Script:
     Raises:
         ValueError: no such release, or a reply that this release cannot give.
 
+    >>> from runtimeuse_sync.testing import Reply, ScriptedRuntime, generation
     >>> with ScriptedRuntime(generation("0.15", Reply(error="rate limited"), Reply(result="done"))) as runtime:
     ...     options = QueryOptions(system_prompt="Be brief.")
     ...     try:

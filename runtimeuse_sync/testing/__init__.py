@@ -1,0 +1,32 @@
+"""A scripted runtime: test code that talks to a runtime, without a runtime and without an agent.
+
+A script is a plain function. It gets the server's side of one connection, and says what the runtime says:
+
+>>> from runtimeuse_sync import Client, InvocationMessage, QueryOptions
+>>> def script(peer):
+...     peer.expect(InvocationMessage, user_prompt="Hello")
+...     peer.send({"message_type": "result_message", "data": {"type": "text", "text": "Good morning."}})
+>>> with ScriptedRuntime(script) as runtime:
+...     Client(runtime.url).query("Hello", QueryOptions(system_prompt="Be polite.")).data.text
+'Good morning.'
+
+It is a real WebSocket server on a loopback port. A failed expectation, like any exception of a script, is
+raised at the end of the ``with`` block. Where the habits of a real runtime matter, ``generation`` makes the script:
+
+>>> with ScriptedRuntime(generation("0.4", Reply(result={"files": 3}))) as runtime:
+...     Client(runtime.url).query("Hello", QueryOptions(system_prompt="Be polite.")).data.structured_output
+{'files': 3}
+"""
+
+from __future__ import annotations
+
+try:
+    import websockets as _websockets  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        'runtimeuse_sync.testing needs websockets: pip install "runtimeuse-sync[local]"', name="websockets"
+    ) from error
+
+from ._server import Disconnected, Peer, Reply, Script, ScriptedRuntime, generation
+
+__all__ = ["Disconnected", "Peer", "Reply", "Script", "ScriptedRuntime", "generation"]
