@@ -17,7 +17,6 @@ from functools import lru_cache
 from typing import Any, Callable, Optional, Union
 
 import attrs
-import websocket
 
 from ._deadline import Deadline
 from ._endpoint import Endpoint
@@ -236,6 +235,8 @@ class _Attempt:
 
     def _upgrade(self) -> Stream:
         self.stage = "waiting for the answer to the upgrade"
+        import websocket  # here: with the modules that it pulls in it takes as long as this package
+
         stand_in = _StandIn(self)
         peer: Any = websocket.WebSocket(enable_multithread=False)
         try:

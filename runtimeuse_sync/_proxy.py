@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 from typing import Any, Optional
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import attrs
 
@@ -58,6 +57,8 @@ def parse_proxy(url: Any) -> Proxy:
 
 
 def _environment_proxy(endpoint: Endpoint) -> Optional[str]:
+    from urllib.request import getproxies  # here, since it pulls in half of the standard library
+
     proxies = getproxies()
     scheme = "https" if endpoint.is_secure else "http"
     url = proxies.get(endpoint.scheme) or proxies.get(scheme) or proxies.get("all")
@@ -65,6 +66,8 @@ def _environment_proxy(endpoint: Endpoint) -> Optional[str]:
 
 
 def _is_bypassed(endpoint: Endpoint, no_proxy: str) -> bool:
+    from urllib.request import proxy_bypass
+
     # The standard library matches names by whole labels, "*" and ports; networks it does not know.
     if proxy_bypass(f"{endpoint.host}:{endpoint.port}"):
         return True

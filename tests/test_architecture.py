@@ -22,6 +22,7 @@ ORDER = (
     "_deadline",
     "_cancellation",
     "_frames",
+    "_structuring",
     "_codec",
     "_waker",
     "_endpoint",
@@ -51,7 +52,7 @@ CORE = ORDER[: ORDER.index("__init__") + 1]
 SOLE_USERS = {
     "json": ("_codec",),
     "orjson": ("_codec",),
-    "cattrs": ("_codec",),
+    "cattrs": ("_structuring",),
     "websocket": ("_handshake",),
     "asyncio": (),
     "click": (),

@@ -131,7 +131,6 @@ def test_cancellation(old_client: Path, tmp_path: Path) -> None:
     assert outcome["end"] == "CancelledException"
 
 
-@pytest.mark.xfail(strict=True, reason="the codec takes the null that this client writes for a directory")
 def test_it_writes_null_for_what_is_not_set(old_client: Path, tmp_path: Path) -> None:
     def handler(invocation: Any, sender: Any) -> str:
         raise ValueError(f"directories: {invocation.artifacts_dirs}")
