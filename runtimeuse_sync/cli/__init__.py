@@ -6,10 +6,11 @@
 | ``serve``, ``invoke``, ``execute``, ``wait``, ``demo`` | one sub-command each (``execute`` is ``exec``) |
 | ``_parameters`` | options that several of them share, and the types of their values |
 | ``_endings`` | every way in which a command can end: exit codes, signals, closed pipes |
-| ``_screen`` | what is written where: plain lines, or a terminal with live progress |
+| ``_screen``, ``_terminal`` | what is written where: plain lines; live progress |
 | ``_reports`` | what a run's messages look like on a screen, or as JSON |
 | ``_artifacts`` | artifacts into a folder |
-| ``_demo_world`` | what the demo needs around it: a file server, a workspace, an agent |
+| ``_demo_run`` | the demo's one invocation, shown and checked |
+| ``_demo_world`` | what it needs around it: a file server, a workspace, an agent |
 
 Needs the extra ``cli``.
 """

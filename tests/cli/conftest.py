@@ -11,7 +11,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Callable, Optional
 
@@ -38,7 +38,15 @@ class Done:
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the machine says of colours and tokens."""
-    for name in ("NO_COLOR", "FORCE_COLOR", "RUNTIMEUSE_TOKEN", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES"):
+    for name in (
+        "NO_COLOR",
+        "FORCE_COLOR",
+        "RUNTIMEUSE_TOKEN",
+        "TTY_COMPATIBLE",
+        "TTY_INTERACTIVE",
+        "COLUMNS",
+        "LINES",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -61,10 +69,9 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts the command in a process of its own, with pipes."""
     running: list[subprocess.Popen[str]] = []
 
-    def start(*arguments: object, before: tuple[str, ...] = (), **options: Any) -> subprocess.Popen[str]:
-        pipes = {name: subprocess.PIPE for name in ("stdout", "stderr")}
-        command = [*before, *COMMAND, *map(str, arguments)]
-        running.append(subprocess.Popen(command, **{"text": True, "stdin": subprocess.DEVNULL, **pipes, **options}))
+    def start(*arguments: object, command: Sequence[str] = COMMAND, **options: Any) -> subprocess.Popen[str]:
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        running.append(subprocess.Popen([*command, *map(str, arguments)], text=True, **{**streams, **options}))
         return running[-1]
 
     yield start
@@ -108,7 +115,8 @@ class Terminal:
         """Read until ``text`` is shown; all that was shown so far."""
         give_up = time.monotonic() + PATIENCE
         while text not in self.shown:
-            assert time.monotonic() < give_up and self._read(), f"{text!r} is not in {self.shown!r}"
+            if time.monotonic() > give_up or not self._read():
+                pytest.fail(f"{text!r} is not in {self.shown!r}")
         return self.shown
 
     def read_all(self) -> str:

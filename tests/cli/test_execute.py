@@ -15,7 +15,7 @@ from runtimeuse_sync import AssistantMessageInterface, CommandExecutionMessage, 
 from runtimeuse_sync.local import LocalRuntime
 from runtimeuse_sync.testing import Peer, Reply, ScriptedRuntime, generation
 
-from .conftest import Done, is_gone
+from .conftest import COMMAND, Done, is_gone
 
 Cli = Callable[..., Done]
 Start = Callable[..., subprocess.Popen[str]]
@@ -82,8 +82,8 @@ def test_a_secret_does_not_come_back(cli: Cli, url: str, monkeypatch: pytest.Mon
     assert done == Done(0, "[REDACTED]\n", "")
 
 
-def test_characters_and_pieces_without_a_line_end(run: Cli, url: str) -> None:
-    assert run("exec", url, "--", r"printf '\303\244\342\202\254'", encoding="utf-8").out == "ä€"
+def test_characters_and_pieces_without_a_line_end(cli: Cli, url: str) -> None:
+    assert cli("exec", url, "--", r"printf '\303\244\342\202\254'").out == "ä€"
 
 
 # --- older runtimes -----------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def test_output_that_cannot_be_written(run: Cli, url: str) -> None:
 def test_a_signal_ends_the_remote_command(
     start: Start, url: str, number: int, code: int, before: tuple[str, ...]
 ) -> None:
-    process = start("exec", url, "--", "echo $$; exec sleep 1000", before=before)
+    process = start("exec", url, "--", "echo $$; exec sleep 1000", command=[*before, *COMMAND])
     assert process.stdout is not None
     pid = int(process.stdout.readline())
     process.send_signal(number)
@@ -188,7 +188,7 @@ def test_a_reader_that_goes_ends_the_remote_command(start: Start, url: str) -> N
 
 def test_closed_streams(run: Cli, url: str) -> None:
     before = ("sh", "-c", 'exec "$@" >&- 2>&-', "sh")
-    assert run("exec", url, "--", "echo out; echo err >&2; exit 7", before=before) == Done(7, "", "")
+    assert run("exec", url, "--", "echo out; echo err >&2; exit 7", command=[*before, *COMMAND]) == Done(7, "", "")
 
 
 # --- JSON and artifacts -------------------------------------------------------------------------------

@@ -1,0 +1,291 @@
+"""``invoke``: the result on standard output, all else beside it."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+
+from runtimeuse_sync import (
+    ArtifactUploadRequestMessageInterface,
+    ArtifactUploadResponseMessageInterface,
+    AssistantMessageInterface,
+    CancelMessage,
+    CommandOutputMessageInterface,
+    EndSessionMessage,
+    HeartbeatMessageInterface,
+    InvocationMessage,
+)
+from runtimeuse_sync.cli import main
+from runtimeuse_sync.local import HandlerResult, LocalRuntime
+from runtimeuse_sync.testing import Peer, Reply, ScriptedRuntime, generation
+
+from ..support import text_result
+from .conftest import COMMAND, Done
+
+Cli = Callable[..., Done]
+Start = Callable[..., subprocess.Popen[str]]
+Local = Callable[..., LocalRuntime]
+Scripted = Callable[..., ScriptedRuntime]
+
+MESSAGES = [
+    AssistantMessageInterface(text_blocks=["Reading.", "Two files."]),
+    CommandOutputMessageInterface(stream="stdout", text="one\ntw", command="ls"),
+    CommandOutputMessageInterface(stream="stdout", text="o\nthree", command="ls"),
+    HeartbeatMessageInterface(phase="agent", elapsed_ms=15000),
+    AssistantMessageInterface(text_blocks=["Done.\n"]),
+]
+
+
+def answering(runtime: Scripted, **reply: Any) -> ScriptedRuntime:
+    return runtime(generation("0.15", Reply(**reply)))
+
+
+def test_the_result_alone_is_on_standard_output(cli: Cli, scripted_runtime: Scripted) -> None:
+    runtime = answering(scripted_runtime, messages=MESSAGES, result="42 files")
+    said = "Reading.\nTwo files.\none\ntwo\nthree\nDone.\n"
+    assert cli("invoke", runtime.url, "Count") == Done(0, "42 files\n", said)
+
+
+def test_a_structured_result_is_a_line_of_json(cli: Cli, scripted_runtime: Scripted) -> None:
+    runtime = answering(scripted_runtime, result={"größe": 42})
+    assert cli("invoke", runtime.url, "Count") == Done(0, '{"größe": 42}\n', "")
+
+
+def test_what_a_handler_prints_with_a_line_end_gets_no_other(cli: Cli, scripted_runtime: Scripted) -> None:
+    assert cli("invoke", answering(scripted_runtime, result="a\n").url, "x").out == "a\n"
+
+
+def test_what_is_sent(cli: Cli, scripted_runtime: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_KEY", "s3cret-value")
+    runtime = answering(scripted_runtime)
+    options = ("-s", "Be brief.", "-m", "large", "-e", "API_KEY", "-e", "A=b", "--secret-env", "API_KEY")
+    assert cli("invoke", runtime.url, "Count", *options).code == 0
+    assert runtime.wait_for(InvocationMessage) == InvocationMessage(
+        system_prompt="Be brief.",
+        user_prompt="Count",
+        model="large",
+        agent_env={"API_KEY": "s3cret-value", "A": "b"},
+        secrets_to_redact=["s3cret-value"],
+    )
+
+
+def test_what_is_not_said_is_not_sent(cli: Cli, scripted_runtime: Scripted) -> None:
+    runtime = answering(scripted_runtime)
+    cli("invoke", runtime.url, "Count")
+    assert runtime.wait_for(InvocationMessage) == InvocationMessage(system_prompt="", user_prompt="Count")
+
+
+def test_a_prompt_from_standard_input(cli: Cli, scripted_runtime: Scripted) -> None:
+    runtime = answering(scripted_runtime)
+    cli("invoke", runtime.url, "-", stdin="several\nlines\n")
+    assert runtime.wait_for(InvocationMessage).user_prompt == "several\nlines\n"
+
+
+def test_standard_input_that_is_no_text(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], scripted_runtime: Scripted
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["runtimeuse-sync", "invoke", "ws://127.0.0.1:1", "-"])
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff"), encoding="utf-8"))
+    assert main() == 1
+    assert capsys.readouterr().err == "runtimeuse-sync: standard input is not utf-8\n"
+
+
+BARE = {"type": "object", "properties": {"files": {"type": "integer"}}}
+
+
+@pytest.mark.parametrize("schema", [BARE, {"type": "json_schema", "schema": BARE}])
+def test_a_schema(cli: Cli, scripted_runtime: Scripted, tmp_path: Path, schema: object) -> None:
+    (tmp_path / "schema.json").write_text(json.dumps(schema))
+    runtime = answering(scripted_runtime)
+    assert cli("invoke", runtime.url, "Count", "--schema", tmp_path / "schema.json").code == 0
+    sent = runtime.wait_for(InvocationMessage).output_format_json_schema_str
+    assert json.loads(sent or "") == {"type": "json_schema", "schema": BARE}
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", "\udcff"])
+def test_a_file_that_holds_no_schema(cli: Cli, tmp_path: Path, content: Any) -> None:
+    if content is not None:
+        (tmp_path / "schema.json").write_text(content, errors="surrogateescape")
+    done = cli("invoke", "ws://127.0.0.1:1", "Count", "--schema", tmp_path / "schema.json")
+    assert (done.code, done.out) == (2, "")
+    assert "Invalid value for '--schema'" in done.err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--secret-env", "NOT_SET_ANYWHERE"),
+        ("--secret-env", "SET_BUT_EMPTY"),
+        ("-e", "=value"),
+        ("--header-env", "X-Token=NOT_SET_ANYWHERE"),
+        ("--artifacts-dir", "/out"),
+        ("--save-to", "somewhere"),
+    ],
+)
+def test_wrong_usage(cli: Cli, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]) -> None:
+    monkeypatch.setenv("SET_BUT_EMPTY", "")
+    done = cli("invoke", "ws://127.0.0.1:1", "Count", *options)
+    assert (done.code, done.out) == (2, "")
+    assert "Usage: runtimeuse-sync invoke" in done.err
+
+
+# --- authentication -----------------------------------------------------------------------------------
+
+
+def test_token_and_headers(cli: Cli, scripted_runtime: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_HEADER", "other-s3cret")
+    runtime = answering(scripted_runtime, result="fine")
+    done = cli("invoke", runtime.url, "x", "--token", "s3cret", "--header-env", "X-Access-Token=MY_HEADER")
+    headers = runtime.connections[0].request_headers
+    assert (headers["Authorization"], headers["X-Access-Token"]) == ("Bearer s3cret", "other-s3cret")
+    assert done == Done(0, "fine\n", "")
+
+
+def test_a_token_from_the_environment(cli: Cli, local_runtime: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTIMEUSE_TOKEN", "s3cret")
+    assert cli("invoke", local_runtime(lambda *_: "fine", token="s3cret").url, "x").out == "fine\n"
+
+
+def test_a_wrong_token_is_told_but_not_shown(cli: Cli, local_runtime: Local) -> None:
+    done = cli("invoke", local_runtime(lambda *_: "fine", token="s3cret").url, "x", "--token", "wr0ng")
+    assert (done.code, done.out) == (1, "")
+    assert "401" in done.err
+    assert "wr0ng" not in done.err
+
+
+# --- failures -----------------------------------------------------------------------------------------
+
+
+def test_an_error_of_the_runtime_with_what_it_sent_along(cli: Cli, scripted_runtime: Scripted) -> None:
+    runtime = answering(scripted_runtime, error="out of credit", metadata={"exit_code": 1, "stderr": "no money"})
+    told = "runtimeuse-sync: out of credit\n  exit_code: 1\n  stderr: no money\n"
+    assert cli("invoke", runtime.url, "x") == Done(1, "", told)
+
+
+def test_an_error_after_the_result_does_not_take_it_away(cli: Cli, scripted_runtime: Scripted, tmp_path: Path) -> None:
+    runtime = scripted_runtime(generation("0.9", Reply(result="42", post_agent_error="no space")))
+    options = ("--artifacts-dir", "/out", "--save-to", tmp_path)
+    assert cli("invoke", runtime.url, "x", *options) == Done(1, "42\n", "runtimeuse-sync: no space\n")
+
+
+def test_what_the_library_warns_of_is_said(cli: Cli, scripted_runtime: Scripted) -> None:
+    runtime = answering(scripted_runtime, messages=[{"message_type": "novelty_message"}], result="42")
+    done = cli("invoke", runtime.url, "x")
+    assert done == Done(0, "42\n", "runtimeuse-sync: skipping messages of the unknown type 'novelty_message'\n")
+
+
+def test_ctrl_c_cancels_the_run(start: Start, scripted_runtime: Scripted) -> None:
+    def script(peer: Peer) -> None:
+        peer.expect(InvocationMessage, timeout=20)
+        peer.send(AssistantMessageInterface(text_blocks=["working"]))
+        peer.expect(CancelMessage, timeout=20)
+
+    process = start("invoke", scripted_runtime(script).url, "x", "--json")
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline())["event"] == "assistant"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (130, "")
+    assert json.loads(out) == {
+        "event": "error",
+        "type": "KeyboardInterrupt",
+        "message": "interrupted",
+        "metadata": None,
+    }
+
+
+def test_a_pipe_gets_no_escape_sequences_even_if_colours_are_forced(run: Cli, scripted_runtime: Scripted) -> None:
+    runtime = answering(scripted_runtime, messages=MESSAGES, result="42")
+    done = run("invoke", runtime.url, "x", command=["env", "FORCE_COLOR=1", *COMMAND])
+    assert done.code == 0
+    assert "\x1b" not in done.out + done.err
+
+
+# --- JSON ---------------------------------------------------------------------------------------------
+
+
+def test_json(cli: Cli, scripted_runtime: Scripted) -> None:
+    runtime = answering(scripted_runtime, messages=MESSAGES[2:], result="ä", metadata={"cost": 1})
+    done = cli("invoke", runtime.url, "x", "--json")
+    assert (done.code, done.err) == (0, "")
+    assert [json.loads(line) for line in done.out.splitlines()] == [
+        {"event": "output", "stream": "stdout", "text": "o\nthree", "command": "ls"},
+        {"event": "heartbeat", "phase": "agent", "elapsed_ms": 15000},
+        {"event": "assistant", "text_blocks": ["Done.\n"]},
+        {"event": "result", "text": "ä", "structured_output": None, "metadata": {"cost": 1}},
+    ]
+
+
+def test_json_of_a_structured_result(cli: Cli, local_runtime: Local) -> None:
+    runtime = local_runtime(lambda *_: HandlerResult({"files": 3}))
+    done = cli("invoke", runtime.url, "x", "--json")
+    expected = {"event": "result", "text": None, "structured_output": {"files": 3}, "metadata": None}
+    assert json.loads(done.out) == expected
+
+
+def test_json_of_an_error(cli: Cli, scripted_runtime: Scripted) -> None:
+    done = cli("invoke", answering(scripted_runtime, error="out of credit", metadata={"code": 7}).url, "x", "--json")
+    assert (done.code, done.err) == (1, "")
+    expected = {"event": "error", "type": "AgentRuntimeError", "message": "out of credit", "metadata": {"code": 7}}
+    assert json.loads(done.out) == expected
+
+
+# --- artifacts ----------------------------------------------------------------------------------------
+
+
+def test_artifacts(cli: Cli, local_runtime: Local, tmp_path: Path) -> None:
+    one, two, saved = tmp_path / "one", tmp_path / "two", tmp_path / "saved"
+
+    def handler(*_: object) -> str:
+        for folder in (one, two):
+            folder.mkdir()
+            (folder / "a.txt").write_text(folder.name)
+        return "drawn"
+
+    runtime = local_runtime(handler, settle_seconds=0.1)
+    done = cli("invoke", runtime.url, "x", "--artifacts-dir", one, "--artifacts-dir", two, "--save-to", saved)
+    assert (done.code, done.out) == (0, "drawn\n")
+    assert sorted(path.read_text() for path in saved.iterdir()) == ["one", "two"]
+    assert sorted(done.err.splitlines()) == sorted(f"saved {path}" for path in saved.iterdir())
+
+
+def offering(filename: str) -> Callable[[Peer], None]:
+    """A runtime that offers a file, and never uploads it."""
+
+    def script(peer: Peer) -> None:
+        peer.expect(InvocationMessage)
+        peer.send(ArtifactUploadRequestMessageInterface(filename=filename, filepath=f"/out/{filename}"))
+        if isinstance(peer.receive(), ArtifactUploadResponseMessageInterface):
+            peer.send(text_result("42"))
+            peer.expect(EndSessionMessage)
+
+    return script
+
+
+def test_an_artifact_that_does_not_arrive_is_a_failure(cli: Cli, scripted_runtime: Scripted, tmp_path: Path) -> None:
+    runtime = scripted_runtime(offering("a.txt"))
+    done = cli("invoke", runtime.url, "x", "--artifacts-dir", "/out", "--save-to", tmp_path / "saved")
+    assert (done.code, done.out) == (1, "42\n")
+    assert "1 artifact(s) did not arrive" in done.err
+
+
+def test_an_artifact_with_a_hostile_name_ends_the_run(cli: Cli, scripted_runtime: Scripted, tmp_path: Path) -> None:
+    runtime = scripted_runtime(offering("../a.txt"))
+    done = cli("invoke", runtime.url, "x", "--artifacts-dir", "/out", "--save-to", tmp_path / "saved")
+    assert (done.code, done.out) == (1, "")
+    assert "leads out of the folder" in done.err
+    assert not (tmp_path / "a.txt").exists()
+
+
+def test_a_folder_that_cannot_be_made(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "saved"
+    done = cli("invoke", "ws://127.0.0.1:1", "x", "--artifacts-dir", "/out", "--save-to", folder)
+    assert done == Done(1, "", f"runtimeuse-sync: {folder}: Not a directory\n")
