@@ -31,7 +31,18 @@ from runtimeuse_sync.messages import (
     EndSessionMessage,
     InvocationMessage,
 )
-from runtimeuse_sync.testing import Disconnected, Peer, Reply, Script, ScriptedRuntime, _server, generation
+from runtimeuse_sync.testing import (
+    Disconnected,
+    Peer,
+    Reply,
+    Script,
+    ScriptedRuntime,
+    _generations,
+    _loop,
+    _peer,
+    _server,
+    generation,
+)
 
 from .raw_server import RawPeer, RawServer, frame
 
@@ -147,8 +158,8 @@ def test_send_waits_for_a_slow_reader() -> None:
 
 
 def test_a_client_that_does_not_read_fails_the_script(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_server, "_STALL_PATIENCE", 0.1)
-    monkeypatch.setattr(_server, "_CLOSE_PATIENCE", 0.1)
+    monkeypatch.setattr(_peer, "_STALL_PATIENCE", 0.1)
+    monkeypatch.setattr(_peer, "_CLOSE_PATIENCE", 0.1)
 
     def run() -> None:
         with ScriptedRuntime(lambda peer: peer.send_text("x" * 50_000_000)) as runtime, upgrade(runtime):
@@ -316,7 +327,7 @@ def test_waiting_ends_when_the_client_leaves_or_the_test_ends(wait: Script, leav
 
 
 def test_silence_does_not_last_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_server, "_STALL_PATIENCE", 0.05)
+    monkeypatch.setattr(_peer, "_STALL_PATIENCE", 0.05)
     assert str(failure(Peer.silence)) == "the client was still there after 0.05 s"
 
 
@@ -437,7 +448,7 @@ def test_close_waits_for_the_clients_half() -> None:
 
 
 def test_a_client_that_ignores_the_close_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_server, "_CLOSE_PATIENCE", 0.05)
+    monkeypatch.setattr(_peer, "_CLOSE_PATIENCE", 0.05)
     with ScriptedRuntime(Peer.close) as runtime, upgrade(runtime) as sock:
         assert sock.recv(65536) == b"\x88\x02\x03\xe8"
         assert sock.recv(1) == b""
@@ -511,7 +522,7 @@ def test_waiting_ends_when_the_script_fails() -> None:
 
 
 def test_a_client_that_sends_without_end_does_not_keep_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_server, "_SETTLE_PATIENCE", 0.05)
+    monkeypatch.setattr(_loop, "_SETTLE_PATIENCE", 0.05)
 
     def flood(sock: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -659,7 +670,7 @@ def test_the_first_failure_is_raised_and_shows_the_others() -> None:
 
 
 def test_a_script_that_does_not_end_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_server, "_JOIN_PATIENCE", 0.05)
+    monkeypatch.setattr(_server, "JOIN_PATIENCE", 0.05)
     released = threading.Event()
     try:
         said = str(failure(lambda peer: released.wait(30), ClientConnection.close))
@@ -882,7 +893,7 @@ def test_a_drain_waits_for_the_answers(release: str) -> None:
 
 @pytest.mark.parametrize("release", NEW)
 def test_a_drain_goes_on_without_answers(release: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_server, "_ANSWER_PATIENCE", 0.05)
+    monkeypatch.setattr(_generations, "_ANSWER_PATIENCE", 0.05)
     with conversation(generation(release, EVERYTHING)) as (client, _):
         tell(client, INVOCATION, EndSessionMessage())
         types = hear_types(client)

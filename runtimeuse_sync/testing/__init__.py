@@ -27,6 +27,9 @@ except ImportError as error:
         'runtimeuse_sync.testing needs websockets: pip install "runtimeuse-sync[local]"', name="websockets"
     ) from error
 
-from ._server import Disconnected, Peer, Reply, Script, ScriptedRuntime, generation
+from ._generations import Reply, generation
+from ._loop import Disconnected
+from ._peer import Peer, Script
+from ._server import ScriptedRuntime
 
 __all__ = ["Disconnected", "Peer", "Reply", "Script", "ScriptedRuntime", "generation"]
