@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import importlib.util
 import json
@@ -9,7 +10,7 @@ import random
 import sys
 import traceback
 from collections.abc import Iterator
-from typing import Any, Optional
+from typing import Any, Optional, Union
 from unittest import mock
 
 import attrs
@@ -580,6 +581,53 @@ def test_a_fault_names_the_class_s_own_tag() -> None:
 
 def test_a_class_of_the_user_with_a_tag_of_its_own_keeps_it() -> None:
     assert result({"data": DATA}, Renamed).message_type == "handlers_result_message"
+
+
+@attrs.define
+class Fussy(m.ResultMessageInterface):
+    number: int = attrs.field(default=9, validator=attrs.validators.gt(5))
+
+
+def test_what_the_user_s_own_checks_refuse_is_a_fault_of_the_result() -> None:
+    assert result({"data": DATA, "number": 6}, Fussy).number == 6
+    said = refusal_of(result, {"data": DATA, "number": 5}, Fussy)
+    assert said == "result_message: a value that this field does not take at $"
+
+
+class Signal(enum.Enum):
+    """Structuring it raises what has nothing to do with values, as a signal handler may."""
+
+    NONE = ""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Any:
+        raise {"soft limit": RuntimeError("soft limit"), "Ctrl-C": KeyboardInterrupt()}[str(value)]
+
+
+@attrs.define
+class Interrupted(m.ResultMessageInterface):
+    number: int = 0
+    signal: Signal = Signal.NONE
+
+
+@pytest.mark.parametrize(("value", "raised"), [("soft limit", RuntimeError), ("Ctrl-C", KeyboardInterrupt)])
+@pytest.mark.parametrize("number", [1, "wrong as well"])
+def test_what_is_no_fault_of_the_result_goes_on_unchanged(value: str, raised: type[BaseException], number: Any) -> None:
+    with pytest.raises(raised) as caught:
+        result({"data": DATA, "number": number, "signal": value}, Interrupted)
+    assert type(caught.value) is raised
+
+
+@attrs.define
+class Undecided(m.ResultMessageInterface):
+    """cattrs does not know how to choose."""
+
+    either: Union[int, str, None] = None
+
+
+def test_no_exception_of_cattrs_reaches_the_user() -> None:
+    with contextlib.suppress(TypeError, ProtocolError):
+        result({"data": DATA, "either": 3}, Undecided)
 
 
 # --- nothing of the payload in an error -----------------------------------------------------------------------

@@ -111,6 +111,20 @@ def test_it_is_over_when_it_is_over(phase: Phase) -> None:
     assert an_exchange(phase).is_over is (phase is OVER)
 
 
+@pytest.mark.parametrize("name", ["phase", "result", "error", "is_confirmed", "last_error"])
+def test_it_begins_at_the_beginning(name: str) -> None:
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        Exchange(drains=False, has_artifacts=False, **{name: None})  # type: ignore[arg-type]
+
+
+def test_what_it_is_told_is_told_by_name() -> None:
+    with pytest.raises(TypeError, match="positional"):
+        Exchange(True, True)  # type: ignore[misc]
+    exchange = an_exchange(RUNNING)
+    with pytest.raises(TypeError, match="positional"):
+        exchange.judge(ERROR, True)  # type: ignore[misc]
+
+
 def test_its_repr_shows_no_result() -> None:
     assert "object" not in repr(an_exchange(DRAINING))
 
@@ -276,6 +290,55 @@ def test_a_soft_error_does_not_excuse_the_next() -> None:
 def test_an_error_is_judged_while_there_is_something_to_end(phase: Phase, is_soft: bool) -> None:
     exchange = an_exchange(phase)
     assert_illegal(exchange, exchange.judge, ERROR, is_soft=is_soft)
+
+
+# --- secrets --------------------------------------------------------------------------------------------------
+
+LEAK = m.ErrorMessageInterface(error="401 for s3cret-token and s3cret", metadata={"key": ["s3cret", {"s3cret": 1}]})
+
+
+def the_error_of(*secrets: str, message: m.ErrorMessageInterface = LEAK) -> AgentRuntimeError:
+    exchange = Exchange(drains=False, has_artifacts=False, secrets=secrets)
+    exchange.start()
+    exchange.judge(message, is_soft=False)
+    assert isinstance(exchange.error, AgentRuntimeError)
+    return exchange.error
+
+
+def test_secrets_are_not_in_an_error_the_longer_ones_first() -> None:
+    assert str(the_error_of("s3cret", "s3cret-token")) == "401 for [REDACTED] and [REDACTED]"
+    assert str(the_error_of("s3cret-token", "s3cret")) == "401 for [REDACTED] and [REDACTED]"
+    assert the_error_of("s3cret").error == "401 for [REDACTED]-token and [REDACTED]"
+
+
+def test_nor_are_they_in_its_metadata() -> None:
+    assert "s3cret" not in repr(the_error_of("s3cret", "s3cret-token").metadata)
+
+
+def test_what_is_no_secret_is_left_alone() -> None:
+    assert str(the_error_of()) == LEAK.error
+    assert str(the_error_of("", "another")) == LEAK.error
+    assert the_error_of().metadata == LEAK.metadata
+
+
+def test_the_message_itself_is_not_changed() -> None:
+    the_error_of("s3cret")
+    assert LEAK.error == "401 for s3cret-token and s3cret"
+
+
+def test_secrets_are_not_in_an_error_that_explains_a_lost_connection() -> None:
+    exchange = Exchange(drains=False, has_artifacts=False, secrets=["s3cret-token", "s3cret"])
+    exchange.start()
+    exchange.judge(LEAK, is_soft=True)
+    exchange.disconnect(LOST)
+    assert str(exchange.error) == "401 for [REDACTED] and [REDACTED]"
+
+
+def test_its_repr_shows_no_secret() -> None:
+    exchange = Exchange(drains=False, has_artifacts=False, secrets=["s3cret-token", "s3cret"])
+    exchange.start()
+    exchange.judge(LEAK, is_soft=True)
+    assert "s3cret" not in repr(exchange)
 
 
 # --- cancelling -----------------------------------------------------------------------------------------------

@@ -462,10 +462,17 @@ def is_utf_8(payload: bytes) -> bool:
     return payload.decode(errors="replace").encode() == payload
 
 
+# Registered since RFC 6455, though their list does not have it.
+BAD_GATEWAY = 1014
+
+
 def assert_both_agree(stream: bytes) -> None:
     decoder = FrameDecoder(None)
     events = decoder.feed(stream)
     theirs, failure = by_wsproto(stream)
+    if BAD_GATEWAY in (event.code for event in events if isinstance(event, Close)):
+        assert str(failure) == "CLOSE with unknown reserved code"
+        return
     if failure is not None and failure.code == 1007 and "CLOSE" not in str(failure):
         # They read text as it comes; ours is read when it is whole, by the codec, which refuses the same.
         assert events[: len(theirs)] == theirs
@@ -476,7 +483,7 @@ def assert_both_agree(stream: bytes) -> None:
         assert (decoder.error and decoder.error.close_code) == (failure and int(failure.code))
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(streams())
 def test_wsproto_agrees_on_messages_and_faults(stream: bytes) -> None:
     assert_both_agree(stream)
@@ -497,9 +504,8 @@ def test_wsproto_agrees_on_every_first_byte(second: int) -> None:
 
 def test_wsproto_agrees_on_close_codes() -> None:
     for code in range(900, 5100):
-        if code != 1014:  # bad gateway: registered, though their list does not have it
-            assert_both_agree(close_frame(code))
-    assert 1014 not in set(CloseReason)
+        assert_both_agree(close_frame(code))
+    assert BAD_GATEWAY not in set(CloseReason)
 
 
 # --- hostile bytes ------------------------------------------------------------------------------------
