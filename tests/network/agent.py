@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import attrs
@@ -9,7 +10,6 @@ import attrs
 from runtimeuse_sync import (
     ArtifactUploadRequestMessageInterface,
     ArtifactUploadResponseMessageInterface,
-    AssistantMessageInterface,
     CancelMessage,
     EndSessionConfirmMessage,
     EndSessionMessage,
@@ -93,7 +93,9 @@ class _Agent:
 
     def answer(self) -> None:
         for text in self.texts:
-            self.peer.send(AssistantMessageInterface(text_blocks=[text]))
+            self.peer.send_text(
+                json.dumps({"message_type": "assistant_message", "text_blocks": [text]}, ensure_ascii=False)
+            )
         if self.has_artifacts:
             self.ask(EARLY)
         self.peer.send({"message_type": "result_message", **self.result()})

@@ -79,8 +79,12 @@ class Units:
         size = self._rest.find(b"\r\n\r\n") + 4
         if size < 4:
             return "", 0
-        self._next = self._frame
+        is_refusal = self._rest.startswith(b"HTTP/") and b" 101 " not in self._rest[:size]
+        self._next = self._body if is_refusal else self._frame
         return "head", size
+
+    def _body(self) -> tuple[str, int]:
+        return ("body" if self._rest else ""), len(self._rest)
 
     def _frame(self) -> tuple[str, int]:
         start, size = _measure(self._rest)
@@ -121,11 +125,11 @@ Manner = Callable[[bytes], Iterable[Piece]]
 
 @attrs.frozen
 class Fault:
-    """Something that happens at a place: ``act``, or a ``change`` of the unit's bytes."""
+    """Something that happens at a place: ``act``, or a ``change`` of the bytes of the unit there."""
 
     place: Place
     act: Optional[Act] = None
-    change: Callable[[bytes], bytes] = lambda unit: unit
+    change: Callable[[bytes, int], bytes] = lambda unit, cut: unit
 
 
 def reset(link: Link, way: Way) -> None:
@@ -147,6 +151,11 @@ def stall_both(link: Link, way: Way) -> None:
     """Nothing passes any more."""
     for each in link.ways:
         each.is_stalled = True
+
+
+def stall_up(link: Link, way: Way) -> None:
+    """Nothing passes to the runtime any more."""
+    link.ways[0].is_stalled = True
 
 
 def delay(seconds: float) -> Act:
@@ -231,7 +240,7 @@ class Way:
         if fault is None or cut is None:
             self._spread(unit)
             return
-        unit = fault.change(unit)
+        unit = fault.change(unit, cut)
         self._spread(unit[:cut])
         self._queue.append(self._proxy.strike)
         self._spread(unit[cut:])
