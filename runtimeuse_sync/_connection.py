@@ -20,7 +20,7 @@ import attrs
 
 from ._deadline import Deadline
 from ._frames import Binary, Close, FrameDecoder, Opcode, Ping, encode_close, encode_frame
-from ._handshake import AbandonedError, Dialer, Selector, Socket, Stream
+from ._handshake import AbandonedError, Dialer, Selector, Socket, Stream, words
 from ._inbox import Batch, Inbox
 from ._keepalive import Keepalive
 from ._waker import Waker
@@ -65,6 +65,7 @@ class WebSocketConnection:
         self._settings = settings
         self._worker: Optional[_Worker] = None
         self._thread: Optional[threading.Thread] = None
+        self._finalizer: Optional[weakref.finalize[Any, Any]] = None
         self._deadline = Deadline(None)
 
     @property
@@ -78,7 +79,7 @@ class WebSocketConnection:
         try:
             self._start()
         except (OSError, RuntimeError) as error:  # no descriptor, or no thread, is left to be had
-            reason = _words(error) if isinstance(error, OSError) else str(error)
+            reason = words(error) if isinstance(error, OSError) else str(error)
             raise ConnectionFailedError(
                 f"cannot connect to {self._dialer.endpoint}: {reason}", reason=reason
             ) from error
@@ -130,7 +131,8 @@ class WebSocketConnection:
             # A host look-up cannot be cut short: its thread ends when it returns.
             _join(thread, Deadline(timeout + 0.2 if worker.has_dialed else 0.2))
         # Left in place, it would run at each call's end, and swallow a Ctrl-C that lands in it.
-        self._finalizer.detach()
+        if self._finalizer is not None:
+            self._finalizer.detach()
 
 
 class _Worker:
@@ -198,11 +200,11 @@ class _Worker:
             with Selector() as selector:
                 self._loop(stream, selector)
         except OSError as error:
-            self._lose(_ABNORMAL, _words(error), error)
+            self._lose(_ABNORMAL, words(error), error)
         finally:
             stream.sock.close()
         broken = self._write_error
-        self._lose(_ABNORMAL, _words(broken) if broken else "closed on this side", broken)
+        self._lose(_ABNORMAL, words(broken) if broken else "closed on this side", broken)
         logger.debug("connection to %s ended (%s)", self._dialer.endpoint, type(self._end).__name__)
 
     def _loop(self, stream: Stream, selector: selectors.BaseSelector) -> None:
@@ -411,7 +413,3 @@ def _close_code(end: Optional[RuntimeUseError]) -> int:
     if isinstance(end, ConnectionLostError) and end.code != _ABNORMAL:
         return end.code
     return 1000
-
-
-def _words(error: OSError) -> str:
-    return (error.strerror or type(error).__name__).lower()

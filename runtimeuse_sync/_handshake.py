@@ -67,6 +67,13 @@ class Dialer:
             raise
 
 
+def words(error: OSError) -> str:
+    """What the system, or TLS, says of an error, without OpenSSL's file and line."""
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.lower().replace("_", " ")
+    return (error.strerror or type(error).__name__).lower()
+
+
 class _Attempt:
     """One attempt to connect; ``stage`` says in errors how far it came."""
 
@@ -95,14 +102,15 @@ class _Attempt:
             raise self.failure("a host name that is not valid", "invalid host name") from error
         except ssl.SSLCertVerificationError as error:
             raise self.failure(f"its certificate was refused: {error.verify_message}", error.verify_message) from error
-        except ssl.SSLError as error:
-            reason = error.reason or "TLS error"
-            raise self.failure(f"{reason} while {self.stage}", reason) from error
+        except ConnectionFailedError:
+            raise
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+            raise self.closed() from error
         except OSError as error:
-            if isinstance(error, ConnectionFailedError):
-                raise
-            reason = (error.strerror or type(error).__name__).lower()
-            raise self.failure(f"{reason} while {self.stage}", reason) from error
+            raise self.failure(f"{words(error)} while {self.stage}", words(error)) from error
+
+    def closed(self) -> ConnectionFailedError:
+        return self.failure(f"the server closed the connection while {self.stage}", "connection closed")
 
     def failure(self, text: str, reason: str, status: Optional[int] = None) -> ConnectionFailedError:
         return ConnectionFailedError(f"cannot connect to {self.endpoint}: {text}", status=status, reason=reason)
@@ -162,7 +170,7 @@ class _Attempt:
                 raise self.failure(f"the answer's header is longer than {MAX_HEAD} bytes", "header too long")
             chunk = self.receive()
             if not chunk:
-                raise self.failure(f"the server closed the connection while {self.stage}", "connection closed")
+                raise self.closed()
             data += chunk
         head, _, rest = data.partition(b"\r\n\r\n")
         return head, rest

@@ -221,7 +221,7 @@ def _may_pass(error: ConnectionFailedError) -> bool:
     if error.reason in ("timed out", "connection closed"):
         return True
     cause = error.__cause__
-    return isinstance(cause, OSError) and (not isinstance(cause, ssl.SSLError) or isinstance(cause, ssl.SSLEOFError))
+    return isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError)
 
 
 def _not_ready(timeout: Optional[float], last: ConnectionFailedError) -> ConnectionFailedError:
