@@ -56,6 +56,7 @@ def _process(module: str, *arguments: str, **environment: str) -> Iterator[subpr
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        cwd=Path(__file__).parents[1],
         env={**os.environ, **environment},
     ) as process:
         try:
