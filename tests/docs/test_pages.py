@@ -1,0 +1,85 @@
+"""What README.rst and the pages of docs show is run, and prints what they say.
+
+The ``python`` blocks of a page share a namespace, in which ``url`` is a runtime's. Blocks that begin with a file's
+name are the files of a project, which pytest tests. ``py`` blocks are other people's code: they are not run.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import textwrap
+from pathlib import Path
+from typing import Callable
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.rst", *sorted((ROOT / "docs").glob("*.rst"))]
+
+# A block's lines are indented or empty; so are those of what it prints, if that is told.
+BLOCK = r"((?:\n|    .*\n)+)"
+PROGRAM = re.compile(rf"\.\. code-block:: python\n{BLOCK}(?:It prints::\n{BLOCK})?")
+FILE_NAME = re.compile(r"# (\S+\.py)\n")
+
+
+def programs(page: Path) -> list[tuple[str, str]]:
+    """The programs of a page, each with what it prints, as far as that is told."""
+    found = PROGRAM.findall(page.read_text(encoding="utf-8"))
+    return [(textwrap.dedent(program).strip() + "\n", textwrap.dedent(output).strip()) for program, output in found]
+
+
+def files(page: Path) -> dict[str, str]:
+    """Those programs of a page that are files, by name."""
+    return {found[1]: program for program, _ in programs(page) if (found := FILE_NAME.match(program))}
+
+
+def of_pages(what: Callable[[Path], object]) -> pytest.MarkDecorator:
+    """One test for each page that has something of the kind."""
+    return pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES if what(page)])
+
+
+@of_pages(programs)
+def test_programs_do_what_is_said(
+    page: Path, url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": "__main__", "url": url}
+    for program, output in programs(page):
+        if not FILE_NAME.match(program):
+            exec(compile(program, page.name, "exec", dont_inherit=True), namespace)
+            said = capsys.readouterr().out.strip()
+            assert not output or said == output
+
+
+@of_pages(files)
+def test_files_pass_as_a_project(page: Path, pytester: pytest.Pytester) -> None:
+    project = files(page)
+    if any("import flask" in program for program in project.values()):
+        pytest.importorskip("flask")
+    for name, program in project.items():
+        (pytester.path / name).write_text(program, encoding="utf-8")
+    outcomes = pytester.runpytest_subprocess("-W", "error", "-p", "no:cacheprovider").parseoutcomes()
+    assert outcomes.keys() == {"passed"}
+    assert outcomes["passed"] >= sum(program.count("def test_") for program in project.values())
+
+
+def test_there_are_programs() -> None:
+    assert {"README.rst", "guide.rst", "local.rst", "migrating.rst", "testing.rst"} <= {
+        page.name for page in PAGES if programs(page)
+    }
+
+
+# --- promises ---------------------------------------------------------------------------------------
+
+NAMED_TESTS = re.findall(r"(tests/[\w/]+\.py)::(\w+)", (ROOT / "docs" / "promises.rst").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("path", "name"), NAMED_TESTS, ids=[name for _, name in NAMED_TESTS])
+def test_a_promise_names_the_test_that_holds_it(path: str, name: str) -> None:
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    assert name in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+
+def test_there_are_promises() -> None:
+    assert len(NAMED_TESTS) > 20
