@@ -295,13 +295,14 @@ class _Worker:
 
     def _read(self, sock: Socket) -> None:
         self._write_wants_read = False
-        data = _receive_records(sock) if isinstance(sock, ssl.SSLSocket) else _receive(sock)
-        if data is None:
-            return
-        self._keepalive.heard()
-        if data:
-            self._take(data)
-        else:
+        chunks: list[bytes] = []
+        try:
+            is_end = _receive_into(chunks, sock)
+        finally:  # what came before a broken TLS record counts
+            if any(chunks):
+                self._keepalive.heard()
+                self._take(b"".join(chunks))
+        if is_end:
             self._gone = True
             self._lose(_ABNORMAL, "the connection ended without a Close frame")
 
@@ -376,27 +377,20 @@ def _has_decrypted(sock: Socket) -> bool:
     return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
 
 
-def _receive(sock: Socket) -> Optional[bytes]:
-    """What is there; None for nothing, ``b""`` for the end."""
-    try:
-        return sock.recv(READ_SIZE)
-    except BlockingIOError:
-        return None
-
-
-def _receive_records(sock: ssl.SSLSocket) -> Optional[bytes]:
-    """The same over TLS, where one call gives one record (16 KiB at most): several make a batch."""
-    records: list[bytes] = []
+def _receive_into(chunks: list[bytes], sock: Socket) -> bool:
+    """Append what is there; True at the end. TLS gives one record a call, 16 KiB at most: several make a batch."""
     size = 0
     try:
         while size < READ_SIZE:
-            records.append(sock.recv(READ_SIZE))
-            size += len(records[-1])
-            if not records[-1]:
+            chunks.append(sock.recv(READ_SIZE))
+            size += len(chunks[-1])
+            if not chunks[-1]:
+                return True
+            if not isinstance(sock, ssl.SSLSocket):
                 break
-    except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-        return b"".join(records) or None
-    return b"".join(records)
+    except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        pass
+    return False
 
 
 def _joined(outbox: deque[bytes]) -> bytes:
