@@ -74,6 +74,26 @@ def test_what_a_broken_connection_comes_to(scripted_runtime: Start, release: str
     check_requests(runtime)
 
 
+# A call without artifacts is over with its result: only the close is left.
+BRIEF = ["request", "stream", "result", "close, up", "close, down"]
+
+
+@pytest.mark.parametrize("release", ["0.4", "0.15"])
+@pytest.mark.parametrize("place", BRIEF)
+@pytest.mark.parametrize("fault", LETHAL)
+def test_what_a_broken_connection_comes_to_without_artifacts(
+    scripted_runtime: Start, release: str, place: str, fault: str
+) -> None:
+    runtime = scripted_runtime(agent(release))
+    pings = IMPATIENT if fault.startswith("stall") else PATIENT
+    with HostileProxy(runtime.url, Fault(PLACES[place], LETHAL[fault])) as proxy:
+        trial = attempt(proxy, client=pings, artifacts_dirs=None)
+    assert proxy.struck.is_set()
+    assert trial.outcome == ("result" if place.startswith("close") else f"lost 1006: {LOST[fault]}")
+    check_deliveries(trial, proxy, may_lose=fault == "reset")
+    check_requests(runtime)
+
+
 def assert_complete(trial: Trial, runtime: ScriptedRuntime) -> None:
     assert trial.outcome == "result"
     assert trial.result == RESULT

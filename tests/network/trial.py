@@ -82,7 +82,7 @@ class Trial:
             result = client.invoke(
                 request,
                 on_assistant_message=self.hear,
-                on_artifact_upload_request=self.answer,
+                on_artifact_upload_request=self.answer if request.artifacts_dirs else None,
                 timeout=timeout,
             )
             self.result = result.structured_output
@@ -115,7 +115,7 @@ def attempt(
     """Call through ``proxy`` in a thread, and do something ``meanwhile``; fails after ``DEADLINE`` seconds."""
     trial = Trial()
     caller = Client(proxy.url, logger=trial.logger, **client)
-    request = invocation(artifacts_dirs=["/out"], **fields)
+    request = invocation(**{"artifacts_dirs": ["/out"], **fields})
     thread = threading.Thread(target=trial.call, args=(caller, request, timeout), name="caller", daemon=True)
     thread.start()
     meanwhile(caller)
