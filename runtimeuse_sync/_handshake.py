@@ -151,6 +151,17 @@ class _Attempt:
                 self.wait(selectors.EVENT_WRITE)
             except ssl.SSLWantReadError:
                 self.wait(selectors.EVENT_READ)
+            except (ssl.SSLEOFError, ConnectionError):
+                self._hear_why()
+                raise
+
+    def _hear_why(self) -> None:
+        """A peer that takes nothing more may have said why: in a TLS alert that has not been read."""
+        assert self.sock is not None
+        try:
+            self.sock.recv(1)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLEOFError):
+            pass
 
     def receive(self) -> bytes:
         assert self.sock is not None
