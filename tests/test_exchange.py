@@ -389,6 +389,15 @@ def test_the_answer_to_a_cancel_confirms_it() -> None:
     assert (exchange.is_over, exchange.is_confirmed) == (True, True)
 
 
+@pytest.mark.parametrize(
+    "words", ["", "Out of memory", "Request", "Request cancelled.", "request cancelled", "timeout"]
+)
+def test_an_error_in_other_words_confirms_nothing(words: str) -> None:
+    exchange = an_exchange(CANCELLING)
+    exchange.receive(m.ErrorMessageInterface(error=words))
+    assert (exchange.phase, exchange.is_confirmed) == (SETTLED, False)
+
+
 def test_an_error_in_the_same_words_that_nobody_asked_for_confirms_nothing() -> None:
     exchange = an_exchange(RUNNING)
     assert exchange.receive(WAS_CANCELLED) is JUDGE
