@@ -70,6 +70,28 @@ def test_there_are_programs() -> None:
     }
 
 
+# --- links ------------------------------------------------------------------------------------------
+
+LINKS = [
+    (page, target, anchor)
+    for page in [*PAGES, ROOT / "CHANGELOG.rst"]
+    for target, anchor in re.findall(r"<([\w./]*)(?:#([\w-]+))?>`_", page.read_text(encoding="utf-8"))
+]
+
+
+def anchors(page: Path) -> set[str]:
+    """What the titles of a page are linked by."""
+    titles = re.findall(r"^(\S.*)\n[=~-]{3,}$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"\W+", "-", title.lower()).strip("-") for title in titles}
+
+
+@pytest.mark.parametrize(("page", "target", "anchor"), LINKS, ids=[f"{p.name}-{t}-{a}" for p, t, a in LINKS])
+def test_a_link_leads_somewhere(page: Path, target: str, anchor: str) -> None:
+    linked = (page.parent / target) if target else page
+    assert linked.exists()
+    assert not anchor or anchor in anchors(linked)
+
+
 # --- promises ---------------------------------------------------------------------------------------
 
 NAMED_TESTS = re.findall(r"(tests/[\w/]+\.py)::(\w+)", (ROOT / "docs" / "promises.rst").read_text(encoding="utf-8"))
