@@ -160,13 +160,14 @@ def test_a_forgotten_stream_is_collected(scripted_runtime: Start) -> None:
     source = (
         BEGIN
         + """
+    import gc
+
     run = open_stream()
     del run
+    gc.collect()
     sys.stdin.read()
     """
     )
     runtime = scripted_runtime(script)
-    from .support import child
-
     with child(source, runtime.url):
         assert gone.wait(5)

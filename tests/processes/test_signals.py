@@ -174,7 +174,7 @@ def wait_until_gone(runtime: ScriptedRuntime) -> None:
 
 
 def left(end: dict[str, Any]) -> list[str]:
-    """What stayed behind; not where the signal landed in Thread.start(), whose own locks (CPython's) do not survive it."""
+    """What stayed behind; not if the signal landed in Thread.start(), whose own locks (CPython's) do not survive it."""
     return [] if "in start\n    self._started.wait()" in end["where"] else end["left"]
 
 
