@@ -69,6 +69,7 @@ def test_what_a_broken_connection_comes_to(scripted_runtime: Start, release: str
     assert proxy.struck.is_set()
     assert trial.outcome in outcomes(place, fault, release)
     assert set(trial.logger.texts) <= {MISSING}
+    assert "looking up the host" not in str(trial.error)
     assert trial.result == (RESULT if trial.error is None else None)
     check_deliveries(trial, proxy, may_lose=fault == "reset")
     check_requests(runtime)
@@ -194,7 +195,8 @@ def heard_at(place: str) -> int:
         if occurs(corruption[0], release)
     ],
 )
-def test_what_corruption_comes_to(release: str, place: str, change: str) -> None:
+def test_what_corruption_comes_to(monkeypatch: pytest.MonkeyPatch, release: str, place: str, change: str) -> None:
+    monkeypatch.setattr("runtimeuse_sync._driver.IMPATIENT_CANCEL_WAIT", 0.1)
     alter, outcome = CORRUPT[place, change]
     if isinstance(outcome, tuple):
         outcome = outcome[release not in ONE_REQUEST]
