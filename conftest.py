@@ -28,6 +28,7 @@ NEEDS = {
     "runtimeuse_sync/local": "websockets",
     "runtimeuse_sync/testing": "websockets",
     "tests/conformance": "kosoku",
+    "tests/gevent": "gevent",
     "tests/interop": "runtimeuse_client",
     "tests/packaging": "build",
 }
