@@ -127,7 +127,16 @@ _FROM_RUNTIME = _Kinds(
         m.CommandExecutionResultMessageInterface,
     )
 )
-_FROM_RUNTIME["result_message"] = lambda fields, _: RawResult(fields)
+
+
+def _raw_result(fields: Fields, _: object) -> RawResult:
+    # The caller will need it. This is the connection thread, where no signal can land in the import.
+    from . import _structuring as _structuring
+
+    return RawResult(fields)
+
+
+_FROM_RUNTIME["result_message"] = _raw_result
 
 _FROM_CLIENT = _Kinds(
     (

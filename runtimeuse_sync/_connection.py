@@ -78,11 +78,10 @@ class WebSocketConnection:
         self._deadline = Deadline(min(limits, default=None))
         try:
             self._start()
-        except (OSError, RuntimeError) as error:  # no descriptor, or no thread, is left to be had
-            reason = words(error) if isinstance(error, OSError) else str(error)
-            raise ConnectionFailedError(
-                f"cannot connect to {self._dialer.endpoint}: {reason}", reason=reason
-            ) from error
+        except (RuntimeError, KeyError) as error:
+            if error.__context__ is not None:  # a signal handler's exception, which Thread.start() trips over
+                raise error.__context__ from None
+            raise _not_started(self._dialer, str(error)) from error
 
     def _start(self) -> None:
         self._worker = worker = _Worker(self._dialer, self._settings, self._decode, self._deadline)
@@ -125,9 +124,7 @@ class WebSocketConnection:
         if worker is None:
             return
         worker.close(timeout)
-        if thread is None or thread.ident is None:
-            worker.waker.close()  # a signal came before the thread was started
-        else:
+        if thread is not None and thread.ident is not None:
             # A host look-up cannot be cut short: its thread ends when it returns.
             _join(thread, Deadline(timeout + 0.2 if worker.has_dialed else 0.2))
         # Left in place, it would run at each call's end, and swallow a Ctrl-C that lands in it.
@@ -178,6 +175,7 @@ class _Worker:
 
     def run(self) -> None:
         try:
+            self.waker.open()
             stream = self._dialer.dial(self.waker, lambda: self._close_by is None, self._connect_deadline)
             self.has_dialed = True
             self._serve(stream)
@@ -185,6 +183,8 @@ class _Worker:
             self._finish(error)
         except AbandonedError:
             self._lose(_ABNORMAL, "closed before it was open")
+        except OSError as error:  # no descriptor is left to be had
+            self._finish(_not_started(self._dialer, words(error)))
         except Exception as error:  # noqa: BLE001 - the caller must hear of it, whatever it is
             self._lose(_ABNORMAL, f"{type(error).__name__} in the connection thread", error)
         finally:
@@ -352,6 +352,10 @@ class _Worker:
         elif self._keepalive.is_due() and not self._unsent:
             self._outbox.append(encode_frame(Opcode.PING, b""))
             self._keepalive.pinged()
+
+
+def _not_started(dialer: Dialer, reason: str) -> ConnectionFailedError:
+    return ConnectionFailedError(f"cannot connect to {dialer.endpoint}: {reason}", reason=reason)
 
 
 def _join(thread: threading.Thread, deadline: Deadline) -> None:

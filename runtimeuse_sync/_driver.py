@@ -6,6 +6,7 @@ All of it runs on the caller's thread, except ``send_cancel``.
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from collections import deque
@@ -21,6 +22,7 @@ from ._deadline import Deadline
 from ._exchange import Exchange, Phase, Step
 from .exceptions import (
     CancelledException,
+    ConnectionFailedError,
     ConnectionLostError,
     IdleTimeoutError,
     InvocationTimeoutError,
@@ -74,6 +76,7 @@ class Driver:
         self._drain_timeout = drain_timeout
         self._is_last = is_last
         self._logger = logger
+        self._process = os.getpid()
         self._line: Optional[Line] = None
         self.on_artifact = options.on_artifact_upload_request
         self._idle_since = time.monotonic()
@@ -104,6 +107,16 @@ class Driver:
         self.on_artifact = on_artifact
         self.exchange.start_drain(last_result)
         self._begin_drain()
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this is a forked child, which has neither the connection thread nor the right to the socket."""
+        return self._process != os.getpid()
+
+    def check_process(self) -> None:
+        """Raise in a forked child."""
+        if self.is_inherited:
+            raise RuntimeUseError("this call belongs to the parent process; make one of its own in the child")
 
     @property
     def time_left(self) -> Optional[float]:
@@ -153,6 +166,7 @@ class Driver:
 
     def _wait(self) -> None:
         """Take the next batch, or find that there is none for now, or never."""
+        self.check_process()
         pause = min(self.pause(), self._drain_deadline.remaining(), self._idle_left())
         try:
             batch = self._open_line.connection.receive(pause)
@@ -169,6 +183,9 @@ class Driver:
 
     def _disconnect(self, error: RuntimeUseError) -> None:
         error.__traceback__ = None  # of the queue's innards, which would keep the connection alive
+        if isinstance(error, ConnectionFailedError) and self._deadline.expired:
+            # The call's limit bounds connecting as well; which of the two clocks strikes first is chance.
+            error = InvocationTimeoutError(timeout=self._deadline.timeout)
         if isinstance(error, ConnectionLostError) and error.code in (1000, 1001, 1005):
             if self._open_line.requests > 1:
                 error = _explained(error)

@@ -10,19 +10,27 @@ class Waker:
     """A socket pair: one end in the selector, one to write a byte to.
 
     ``wake`` may be called from any thread, and from a signal handler; the rest belongs to the connection thread.
+    A wake before ``open`` is lost: what it was for must be looked at after it.
     """
 
+    _reader: socket.socket
+    _writer: socket.socket
+
     def __init__(self) -> None:
-        self._reader, self._writer = socket.socketpair()
-        self._reader.setblocking(False)
-        self._writer.setblocking(False)
         self._signalled = (
             False  # guarded by _lock: a byte is on its way, which spares a system call for each further wake
         )
         # Reentrant, since a signal handler may interrupt its holder. Guards the descriptor against being
         # closed, and its number reused, between the test and the write.
         self._lock = threading.RLock()
-        self._closed = False  # guarded by _lock
+        self._closed = True  # guarded by _lock
+
+    def open(self) -> None:
+        """Make the pair: on the connection thread, where no signal handler can lose a descriptor half-way."""
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+        self._closed = False
 
     def fileno(self) -> int:
         return self._reader.fileno()
@@ -49,6 +57,7 @@ class Waker:
 
     def close(self) -> None:
         with self._lock:
-            self._closed = True
-            self._reader.close()
-            self._writer.close()
+            if not self._closed:
+                self._closed = True
+                self._reader.close()
+                self._writer.close()

@@ -36,6 +36,9 @@ class Host(Protocol):
     def end(self, driver: Driver, cancellation: Cancellation, close_timeout: float) -> None:
         """The run is done, one way or another: let go of turn and connection."""
 
+    def abandon(self, driver: Driver, cancellation: Cancellation) -> None:
+        """The same when ``end`` was cut short: let go of everything, and wait for nothing."""
+
 
 class Run(Generic[ResultT]):
     """One request under way: enter it, and iterate over its messages.
@@ -77,17 +80,26 @@ class Run(Generic[ResultT]):
         try:
             self._host.begin(driver, self._cancellation, self._request)
         except BaseException as error:
-            self._leave(driver, error)
+            self._leave_surely(driver, error)
             raise
         self._messages = self._result_last(driver.deliveries())
         return self
 
     def __exit__(self, exc_type: object, error: Optional[BaseException], traceback: object) -> None:
         assert self._driver is not None
-        self._leave(self._driver, error)
+        self._leave_surely(self._driver, error)
         escaped = self._driver.escaped
         if escaped is not None and error is not None and error.__cause__ is escaped:
             raise escaped  # a callback's StopIteration, which a generator turns into a RuntimeError
+
+    def _leave_surely(self, driver: Driver, error: Optional[BaseException]) -> None:
+        if driver.is_inherited:
+            return
+        try:
+            self._leave(driver, error)
+        except BaseException:  # a signal may land anywhere
+            self._host.abandon(driver, self._cancellation)
+            raise
 
     def _leave(self, driver: Driver, error: Optional[BaseException]) -> None:
         """Stop what still runs, and let go of the connection: within a second after an exception."""
@@ -105,8 +117,7 @@ class Run(Generic[ResultT]):
         return self
 
     def __next__(self) -> m.AgentRuntimeMessageInterface:
-        if self._driver is None:
-            raise RuntimeUseError("enter the Run first: `with client.stream(...) as run:`")
+        self._entered()
         message: m.AgentRuntimeMessageInterface = next(self._messages)
         return message
 
@@ -124,9 +135,13 @@ class Run(Generic[ResultT]):
         ...     [type(message).__name__ for message in run.deliveries()]
         ['AssistantMessageInterface', 'ResultMessageInterface']
         """
+        return self._entered().deliveries()
+
+    def _entered(self) -> Driver:
         if self._driver is None:
             raise RuntimeUseError("enter the Run first: `with client.stream(...) as run:`")
-        return self._driver.deliveries()
+        self._driver.check_process()
+        return self._driver
 
     @property
     def result(self) -> ResultT:

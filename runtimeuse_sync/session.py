@@ -192,8 +192,10 @@ class Session(Calls):
             self.abort()  # calls that other threads are still in
             if error is None and self._drains:
                 self._drain()
-        finally:
             self._close(CLOSE_WAIT)
+        except BaseException:  # a signal's among them, which may land anywhere
+            self._close(IMPATIENT_CLOSE_WAIT)
+            raise
 
     def _drain(self) -> None:
         """Serve what the runtime still has of the requests so far."""
@@ -217,11 +219,7 @@ class Session(Calls):
         line = self._line
         if line is None:
             return
-        try:
-            line.connection.close(timeout)
-        except BaseException:  # a signal may land anywhere; what was begun is finished first
-            line.connection.close(IMPATIENT_CLOSE_WAIT)
-            raise
+        line.connection.close(timeout)
         self._line = None
 
     def abort(self) -> None:
@@ -296,6 +294,13 @@ class Session(Calls):
         if self._is_one_shot or driver.is_unclean:
             self._close(close_timeout)
         self._turn.give_back(driver)
+
+    def abandon(self, driver: Driver, cancellation: Cancellation) -> None:
+        """See ``run.Host``."""
+        self._calls.discard(cancellation)
+        if self._turn.is_held_by(driver):
+            self._close(0.0)
+            self._turn.give_back(driver)
 
     # --- checks -------------------------------------------------------------------------------------
 

@@ -16,9 +16,15 @@ from runtimeuse_sync._waker import Waker
 LONG = 30.0
 
 
+def opened_waker() -> Waker:
+    waker = Waker()
+    waker.open()
+    return waker
+
+
 @pytest.fixture
 def waker() -> Iterator[Waker]:
-    waker = Waker()
+    waker = opened_waker()
     yield waker
     waker.close()
 
@@ -117,7 +123,7 @@ def test_no_wake_is_lost_between_threads(waker: Waker) -> None:
 
 
 def test_after_its_end_it_wakes_nobody_and_does_not_mind() -> None:
-    waker = Waker()
+    waker = opened_waker()
     waker.close()
     waker.wake()
     assert waker.fileno() == -1
@@ -125,16 +131,16 @@ def test_after_its_end_it_wakes_nobody_and_does_not_mind() -> None:
 
 
 def test_after_its_end_it_writes_to_no_descriptor_that_took_its_number() -> None:
-    waker = Waker()
+    waker = opened_waker()
     waker.close()
-    other = Waker()
+    other = opened_waker()
     waker.wake()
     assert not is_awake(other)
     other.close()
 
 
 def test_one_that_is_awake_may_be_closed() -> None:
-    waker = Waker()
+    waker = opened_waker()
     waker.wake()
     waker.close()
 
@@ -173,3 +179,12 @@ def test_nor_does_the_lock_of_a_wake_shut_out_its_own_thread(waker: Waker) -> No
     thread.start()
     thread.join(LONG)
     assert woken == [True]
+
+
+def test_before_it_is_open_a_wake_does_nothing_and_there_is_nothing_to_close() -> None:
+    waker = Waker()
+    waker.wake()
+    waker.close()
+    waker.open()
+    assert not is_awake(waker)
+    waker.close()
