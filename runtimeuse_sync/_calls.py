@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
 import attrs
 
+from . import _codec
 from . import messages as m
 from .exceptions import CommandFailedError
 from .options import (
@@ -267,6 +268,8 @@ def check_result_class(cls: Any) -> None:
         unknown = [name for name in _annotated(base) if name not in known]
         if unknown:
             raise TypeError(f"{base.__name__} annotates {unknown[0]} but is no attrs class: put @attrs.define above it")
+    if cls is not m.ResultMessageInterface:
+        _codec.check_result_class(cls)
 
 
 def _annotated(cls: type) -> list[str]:

@@ -68,12 +68,13 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-_scan = json.JSONDecoder(parse_constant=_no_constant)
+_decoder = json.JSONDecoder(parse_constant=_no_constant)
+_scan: Callable[[str, int], tuple[Any, int]] = _decoder.scan_once  # type: ignore[attr-defined] # not in typeshed
 
 
 def _parse_strictly(payload: bytes) -> Any:
     try:
-        return _scan.decode(payload.decode())
+        return _parse_text(payload.decode())
     except UnicodeDecodeError as error:
         raise ProtocolError(f"invalid UTF-8 at byte {error.start} of a message", close_code=_BAD_PAYLOAD) from None
     except json.JSONDecodeError as error:
@@ -81,6 +82,15 @@ def _parse_strictly(payload: bytes) -> Any:
     except (ValueError, RecursionError) as error:
         # A number of too many digits, NaN, or more brackets than the parser has stack for.
         raise ProtocolError(f"not acceptable as JSON: {type(error).__name__}", close_code=_BAD_PAYLOAD) from None
+
+
+def _parse_text(text: str) -> Any:
+    # What decode() does, but for white space around the value: that costs two regular expressions a message.
+    try:
+        value, end = _scan(text, 0)
+    except StopIteration:
+        return _decoder.decode(text)
+    return value if end == len(text) else _decoder.decode(text)
 
 
 try:
@@ -153,9 +163,10 @@ def decode_runtime_message(payload: bytes) -> RuntimeMessage:
     """The message that a runtime sent as ``payload``; raises ``ProtocolError``."""
     fields = _parse(payload)
     try:
-        return cast("RuntimeMessage", _FROM_RUNTIME[fields["message_type"]](fields, None))
+        message: RuntimeMessage = _FROM_RUNTIME[fields["message_type"]](fields, None)
     except Exception:  # noqa: BLE001 - whatever the fast path tripped over, the slow path names it
-        return cast("RuntimeMessage", _decode_slowly(fields, _FROM_RUNTIME))
+        message = _decode_slowly(fields, _FROM_RUNTIME)
+    return message
 
 
 def decode_client_message(payload: bytes) -> Union[m.ClientMessage, UnknownMessage]:
@@ -181,6 +192,13 @@ def _structure(fields: Any, cls: type[T], name: str = "") -> T:
     except UnfitError as error:
         fault = f"{name}: {error}" if name else str(error)
         raise ProtocolError(fault, close_code=_BAD_PAYLOAD) from None
+
+
+def check_result_class(cls: type[m.ResultMessageInterface]) -> None:
+    """Raise ``TypeError`` for a class that no JSON can be read into."""
+    from ._structuring import compiled_hook
+
+    compiled_hook(cls)
 
 
 def structure_result(result: RawResult, cls: type[ResultT]) -> ResultT:

@@ -139,7 +139,7 @@ class Driver:
         """What the caller is to see, in wire order; raises the outcome if it is an error."""
         exchange, backlog, clock = self.exchange, self._open_line.backlog, time.monotonic
         try:
-            while not exchange.is_over:
+            while exchange.phase is not Phase.OVER:  # a property would cost a call a message
                 if clock() >= self._look_at:
                     self._look()
                 elif not backlog:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, Callable, Literal, Optional, TypeVar, Union, cast, get_args
 
 import attrs
-from cattrs import BaseValidationError, Converter, transform_error
+from cattrs import BaseValidationError, Converter, StructureHandlerNotFoundError, transform_error
 from cattrs.cols import list_structure_factory
 from cattrs.gen import make_dict_structure_fn, override
 
@@ -136,8 +136,18 @@ def _converter(*, explain: bool) -> Converter:
 
 
 def compiled_hook(cls: type) -> Hook:
-    """What makes a ``cls`` of a dict, at full speed; any exception means that the dict is none."""
-    return _object_hook(cls, _converter(explain=False))
+    """What makes a ``cls`` of a dict, at full speed; any exception means that the dict is none.
+
+    Raises ``TypeError`` for a class with a field of a type that JSON cannot be read into.
+    """
+    try:
+        return _object_hook(cls, _converter(explain=False))
+    except StructureHandlerNotFoundError as error:
+        raise _not_readable(cls, error) from None
+
+
+def _not_readable(cls: type, error: StructureHandlerNotFoundError) -> TypeError:
+    return TypeError(f"{cls.__name__} has a field whose type cannot be read from JSON: {error.type_}")
 
 
 class UnfitError(Exception):
@@ -148,6 +158,8 @@ def structure(fields: Any, cls: type[T]) -> T:
     """``fields`` as ``cls``; raises ``UnfitError``."""
     try:
         return _converter(explain=False).structure(fields, cls)
+    except StructureHandlerNotFoundError as error:
+        raise _not_readable(cls, error) from None
     except _FAULTS:  # and nothing else: on the caller's thread it could be a signal handler's
         pass
     try:
