@@ -37,16 +37,9 @@ class Done:
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the machine says of colours and tokens."""
-    for name in (
-        "NO_COLOR",
-        "FORCE_COLOR",
-        "RUNTIMEUSE_TOKEN",
-        "TTY_COMPATIBLE",
-        "TTY_INTERACTIVE",
-        "COLUMNS",
-        "LINES",
-    ):
+    """Whatever the machine says of colours, tokens and buffers."""
+    rich_reads = ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES")
+    for name in ("RUNTIMEUSE_TOKEN", "PYTHONUNBUFFERED", *rich_reads):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -175,8 +175,20 @@ def test_a_signal_ends_the_remote_command(
     assert process.returncode == code
 
 
+def test_who_handled_signals_before_does_so_again(cli: Cli, url: str) -> None:
+    def mine(*_: object) -> None:
+        pass
+
+    before = signal.signal(signal.SIGTERM, mine)
+    try:
+        cli("exec", url, "--", "true")
+        assert signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_a_reader_that_goes_ends_the_remote_command(start: Start, url: str) -> None:
-    process = start("exec", url, "--", "echo $$; exec yes")
+    process = start("exec", url, "--", "while echo $$; do sleep 0.02; done")
     assert process.stdout is not None
     pid = int(process.stdout.readline())
     process.stdout.close()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import re
+import sys
 import threading
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
 
-from runtimeuse_sync.cli._screen import harmless
+from runtimeuse_sync import ResultMessageInterface, TextResult
+from runtimeuse_sync.cli import _terminal
+from runtimeuse_sync.cli._reports import TextReport
+from runtimeuse_sync.cli._screen import Screen, harmless, open_screen
 from runtimeuse_sync.local import LocalRuntime
 
 from .conftest import Terminal
@@ -85,6 +90,32 @@ def test_ctrl_c(terminal: Open, local_runtime: Local) -> None:
     assert screen.wait() == 130
     assert re.search(r"no line end(\^C)?\r\n(\x1b\[\d*m)*runtimeuse-sync: interrupted(\x1b\[\d*m)*\r\n", screen.shown)
     assert screen.shown.endswith(SHOW_CURSOR)
+
+
+class Tty(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_progress_line_stays_away_from_a_line_that_is_not_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(_terminal, "_SILENCE", 0)
+    tty = Tty()
+    with open_screen(tty) as screen:
+        screen.data("unfinished", tty)
+        assert screen.tick() is False
+        assert tty.getvalue() == "unfinished"
+        screen.data("\n", tty)
+        screen.tick()
+    assert "waiting for the runtime" in tty.getvalue()
+
+
+def test_a_result_cannot_order_a_terminal_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", Tty())
+    TextReport(Screen(sys.stderr)).result(ResultMessageInterface(data=TextResult(text="a\x1b[2Jb")))
+    assert sys.stdout.getvalue() == "ab\n"  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
