@@ -87,7 +87,7 @@ class WebSocketConnection:
         self._worker = worker = _Worker(self._dialer, self._settings, self._decode, self._deadline)
         # A safety net: a connection that was forgotten, or lost to a signal between two lines, ends as well.
         self._finalizer = weakref.finalize(self, worker.abandon)
-        self._finalizer.atexit = False
+        self._finalizer.atexit = False  # type: ignore[misc, unused-ignore] # a property to older type checkers
         self._thread = threading.Thread(target=worker.run, name="runtimeuse-connection", daemon=True)
         self._thread.start()
 

@@ -144,6 +144,8 @@ def compiled_hook(cls: type) -> Hook:
         return _object_hook(cls, _converter(explain=False))
     except StructureHandlerNotFoundError as error:
         raise _not_readable(cls, error) from None
+    except NameError as error:
+        raise TypeError(f"{cls.__name__} has an annotation that cannot be resolved: {error}") from None
 
 
 def _not_readable(cls: type, error: StructureHandlerNotFoundError) -> TypeError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Callable
+from typing import Any, Callable, Union
 
 import attrs
 import pytest
@@ -117,6 +117,22 @@ def test_a_result_class_without_the_decorator_is_refused() -> None:
 
     with pytest.raises(TypeError, match=r"Scored annotates custom_score but is no attrs class: put @attrs\.define"):
         Client("ws://localhost:1").invoke(invocation(), result_message_cls=Scored)
+
+
+@attrs.define(kw_only=True)
+class Undecided(ResultMessageInterface):
+    either: Union[int, str, None] = None
+
+
+@attrs.define(kw_only=True)
+class Unresolved(ResultMessageInterface):
+    lost: "NowhereToBeFound" = None  # type: ignore[name-defined]  # noqa: F821
+
+
+@pytest.mark.parametrize(("cls", "said"), [(Undecided, "cannot be read from JSON"), (Unresolved, "cannot be resolved")])
+def test_a_result_class_that_cannot_be_filled_is_refused_before_anything_is_sent(cls: Any, said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        Client("ws://localhost:1").invoke(invocation(), result_message_cls=cls)
 
 
 def test_an_unknown_message_is_skipped_and_logged_once(

@@ -78,9 +78,8 @@ def patched(source: str, *args: str) -> list[Any]:
 
 def test_it_is_patched() -> None:
     source = """
-    import queue, socket
-    from runtimeuse_sync import _handshake, _inbox
-    say(socket.socket.__module__, _inbox.SimpleQueue.__module__, threading.Thread.start.__module__)
+    import socket
+    say(socket.socket.__module__, type(threading.Lock()).__module__, threading.Thread.start.__module__)
     """
     assert [name.partition(".")[0] for name in patched(source, "ws://localhost:1")][:2] == ["gevent", "gevent"]
 
