@@ -126,7 +126,7 @@ class Undecided(ResultMessageInterface):
 
 @attrs.define(kw_only=True)
 class Unresolved(ResultMessageInterface):
-    lost: "NowhereToBeFound" = None  # type: ignore[name-defined]  # noqa: F821
+    lost: NowhereToBeFound = None  # type: ignore[name-defined]  # noqa: F821
 
 
 @pytest.mark.parametrize(("cls", "said"), [(Undecided, "cannot be read from JSON"), (Unresolved, "cannot be resolved")])

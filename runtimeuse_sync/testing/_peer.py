@@ -58,7 +58,9 @@ class Peer:
         self._runtime = runtime
         self._loop = loop
         self._link = link
-        self._inbox: queue.SimpleQueue[Union[Received, ProtocolError, None]] = queue.SimpleQueue()
+        self._inbox: queue.Queue[Union[Received, ProtocolError, None]] = (
+            queue.Queue()
+        )  # SimpleQueue.get may overstay its timeout
         self._pongs: dict[bytes, threading.Event] = {}
         self._gone = threading.Event()
         self._closed = threading.Event()

@@ -36,7 +36,7 @@ class Child:
     """A running program that prints lines."""
 
     process: subprocess.Popen[str]
-    _lines: queue.SimpleQueue[str] = attrs.field(factory=queue.SimpleQueue)
+    _lines: queue.Queue[str] = attrs.field(factory=queue.Queue)
 
     def read(self, timeout: float = 10) -> Any:
         """The next line, as JSON; fails after ``timeout`` seconds, or at the end of the program."""
