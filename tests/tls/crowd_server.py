@@ -28,37 +28,37 @@ async def say(client: ServerConnection, message_type: str, **fields: Any) -> Non
     await client.send(json.dumps({"message_type": message_type, **fields}))
 
 
-async def ask(client: ServerConnection, ahead: asyncio.Semaphore) -> None:
-    for number in range(ROUNDS):
+async def ask(client: ServerConnection, rounds: int, ahead: asyncio.Semaphore) -> None:
+    for number in range(rounds):
         await ahead.acquire()
         await say(client, "artifact_upload_request_message", filename=f"{number}", filepath=f"/out/{number}")
         await say(client, "assistant_message", text_blocks=[f"{number} {padding(number)}"])
 
 
-async def check(client: ServerConnection, ahead: asyncio.Semaphore) -> None:
-    for number in range(ROUNDS):
+async def check(client: ServerConnection, rounds: int, ahead: asyncio.Semaphore) -> None:
+    for number in range(rounds):
         answer = json.loads(await client.recv())
         assert answer["filepath"] == f"/out/{number}", answer
         assert answer["presigned_url"] == f"https://example.com/{number}?{padding(number + 50)}"
         ahead.release()
 
 
-async def handle(client: ServerConnection) -> None:
+async def handle(client: ServerConnection, rounds: int) -> None:
     assert json.loads(await client.recv())["message_type"] == "invocation_message"
     ahead = asyncio.Semaphore(AHEAD)
-    await asyncio.gather(ask(client, ahead), check(client, ahead))
-    await say(client, "result_message", data={"type": "text", "text": f"{ROUNDS} answers"})
+    await asyncio.gather(ask(client, rounds, ahead), check(client, rounds, ahead))
+    await say(client, "result_message", data={"type": "text", "text": f"{rounds} answers"})
     assert json.loads(await client.recv())["message_type"] == "end_session_message"
     await say(client, "end_session_confirm_message")
 
 
-async def main() -> None:
+async def main(certificate: str, rounds: int) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(sys.argv[1])
-    async with serve(handle, "127.0.0.1", 0, ssl=context, compression=None) as server:
+    context.load_cert_chain(certificate)
+    async with serve(lambda client: handle(client, rounds), "127.0.0.1", 0, ssl=context, compression=None) as server:
         print(next(iter(server.sockets)).getsockname()[1], flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(sys.argv[1], int(sys.argv[2])))
