@@ -14,7 +14,6 @@ from typing import Any
 
 from websockets.asyncio.server import ServerConnection, serve
 
-ROUNDS = int(sys.argv[2]) if __name__ == "__main__" else 0
 # Requests that wait for their answers at a time.
 AHEAD = 16
 
