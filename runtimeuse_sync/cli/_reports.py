@@ -12,6 +12,9 @@ from .. import messages as m
 from ..exceptions import AgentRuntimeError
 from ._screen import PROGRAM, Screen, harmless, open_screen
 
+# Characters of a line that is waited for to end.
+_LONGEST_LINE = 64 * 1024
+
 
 class Report(Protocol):
     """Is told what happens, and shows it.
@@ -64,9 +67,11 @@ class TextReport:
     def output(self, message: m.CommandOutputMessageInterface) -> None:
         """See ``Report``."""
         self.screen.phase = "commands"
-        lines, _, self._unfinished = (self._unfinished + message.text).rpartition("\n")
-        if lines:
+        lines, line_end, self._unfinished = (self._unfinished + message.text).rpartition("\n")
+        if line_end:
             self._say(lines, "dim")
+        if len(self._unfinished) > _LONGEST_LINE:
+            self._finish_line()
 
     def _finish_line(self) -> None:
         rest, self._unfinished = self._unfinished, ""

@@ -18,8 +18,6 @@ from typing import Any, Callable, Optional
 import attrs
 import pytest
 
-pytest.importorskip("rich")
-
 COMMAND = [sys.executable, "-W", "error", "-m", "runtimeuse_sync"]
 
 # Seconds: far more than anything here takes.

@@ -53,6 +53,13 @@ def test_the_result_alone_is_on_standard_output(cli: Cli, scripted_runtime: Scri
     assert cli("invoke", runtime.url, "Count") == Done(0, "42 files\n", said)
 
 
+def test_lines_of_commands_are_put_together_blank_and_endless_ones_too(cli: Cli, scripted_runtime: Scripted) -> None:
+    pieces = ["a", "\n", "\n", "x" * 100_000, "y"]
+    messages = [CommandOutputMessageInterface(stream="stdout", text=piece, command="x") for piece in pieces]
+    done = cli("invoke", answering(scripted_runtime, messages=messages, result="").url, "x")
+    assert done == Done(0, "\n", f"a\n\n{'x' * 100_000}\ny\n")
+
+
 def test_a_structured_result_is_a_line_of_json(cli: Cli, scripted_runtime: Scripted) -> None:
     runtime = answering(scripted_runtime, result={"größe": 42})
     assert cli("invoke", runtime.url, "Count") == Done(0, '{"größe": 42}\n', "")
