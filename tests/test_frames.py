@@ -98,6 +98,28 @@ def test_several_messages_come_out_of_one_chunk_in_order() -> None:
     assert decode(stream) == ([b"one", b"", Binary(b"two"), b"three"], None)
 
 
+@pytest.mark.parametrize("before", [b"", b"p", b"pp"])
+@pytest.mark.parametrize("size", [126, 65536])
+def test_a_long_message_may_begin_anywhere(before: bytes, size: int) -> None:
+    assert decode(frame(PING, before) + frame(TEXT, b"x" * size)) == ([Ping(before), b"x" * size], None)
+
+
+@pytest.mark.parametrize("size", [125, 126, 65535, 65536])
+@pytest.mark.parametrize("cut", range(1, 10))
+def test_a_header_may_be_cut_anywhere(size: int, cut: int) -> None:
+    stream = frame(TEXT, b"x" * size)
+    assert decode(stream[:cut], stream[cut:]) == ([b"x" * size], None)
+
+
+def test_whole_texts_are_taken_without_a_call_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_check", "_take"):
+        monkeypatch.setattr(FrameDecoder, name, None)
+    texts = [b"x" * size for size in (0, 1, 125, 126, 65535, 65536)]
+    stream = b"".join(frame(TEXT, text) for text in texts)
+    assert decode(stream) == (texts, None)
+    assert decode(stream, limit=65536) == (texts, None)
+
+
 def test_nothing_fed_is_nothing_found() -> None:
     assert decode(b"", b"") == ([], None)
 
@@ -627,7 +649,8 @@ def test_each_frame_has_a_key_of_its_own() -> None:
 
 def test_a_close_frame_says_code_and_reason(key: bytes) -> None:
     assert encode_close(1001, "bye") == b"\x88\x85" + key + unmask(b"\x03\xe9bye", key)
-    assert encode_close(1000) == b"\x88\x82" + key + unmask(b"\x03\xe8", key)
+    for code in (1000, 1002, 1003, 1007, 1009, 1011, 4999):
+        assert encode_close(code) == b"\x88\x82" + key + unmask(struct.pack("!H", code), key)
 
 
 def test_a_close_without_a_code_is_answered_with_one_without(key: bytes) -> None:
