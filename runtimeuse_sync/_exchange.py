@@ -22,6 +22,7 @@ import attrs
 
 from . import messages as m
 from ._codec import RawResult, UnknownMessage
+from ._redaction import Redactor
 from .exceptions import AgentRuntimeError, ProtocolError, RuntimeUseError
 
 # How runtimes from 0.11 on answer a cancel_message.
@@ -202,10 +203,8 @@ class Exchange:
         return reported
 
     def _reported(self, message: m.ErrorMessageInterface, result: Any) -> AgentRuntimeError:
-        text = message.error
-        for secret in sorted(filter(None, self.secrets), key=len, reverse=True):
-            text = text.replace(secret, "[REDACTED]")
-        return AgentRuntimeError(text, message.metadata, result)
+        redactor = Redactor(self.secrets)
+        return AgentRuntimeError(redactor.text(message.error), redactor.value(message.metadata), result)
 
     def _require(self, *phases: Phase) -> None:
         if self.phase not in phases:

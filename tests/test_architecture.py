@@ -19,6 +19,7 @@ ORDER = (
     "exceptions",
     "messages",
     "options",
+    "_redaction",
     "_deadline",
     "_cancellation",
     "_frames",

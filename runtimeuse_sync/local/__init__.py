@@ -25,7 +25,6 @@ From the outside in:
 | ``_artifacts`` | which files are asked for, answered, uploaded |
 | ``_watching``, ``_settling``, ``_ignore`` | which files there are, which are finished, which do not count |
 | ``_uploads``, ``_http`` | the transfers |
-| ``_redaction`` | secrets out of texts, values and streams |
 | ``handlers`` | the contract with agents: ``Handler``, ``Sender``, ``HandlerResult`` |
 | ``agents`` | ``CommandLineAgent``: a program as a handler |
 | ``receiver`` | ``ArtifactReceiver``: where a local user's artifacts go |

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import IO, Callable, Optional, Union
 
+from .._redaction import RedactedStream, Redactor
 from ..exceptions import CancelledException
 from ._processes import Processes
-from ._redaction import RedactedStream, Redactor
 
 Emit = Callable[[str], None]
 

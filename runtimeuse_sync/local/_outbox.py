@@ -10,8 +10,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection
 
 from .._codec import encode
+from .._redaction import Redactor
 from ..messages import AgentRuntimeMessageInterface, ErrorMessageInterface
-from ._redaction import Redactor
 
 
 class Outbox:

@@ -9,11 +9,11 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any, Optional, Union
 
+from .._redaction import Redactor
 from ..exceptions import AgentRuntimeError
 from ..messages import InvocationMessage
 from ._commands import Collected, CommandNotStartedError, Emit, run_command
 from ._processes import Processes
-from ._redaction import Redactor
 from .handlers import Sender
 
 # Characters: of a line before it is passed on in parts, and of the error output that goes into an error.

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from runtimeuse_sync.local._redaction import MARK, RedactedStream, Redactor
+from runtimeuse_sync._redaction import MARK, RedactedStream, Redactor
 from runtimeuse_sync.messages import (
     CommandExecutionResultMessageInterface,
     CommandOutputMessageInterface,

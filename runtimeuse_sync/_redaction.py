@@ -1,4 +1,4 @@
-"""Secrets out of everything that leaves: texts, nested values, and streams that cut a secret in two."""
+"""Secrets out of errors, and of everything that a local runtime sends: texts, nested values, streams that cut one in two."""
 
 from __future__ import annotations
 
