@@ -1,4 +1,4 @@
-"""Secrets out of errors, and of everything that a local runtime sends: texts, nested values, streams that cut one in two."""
+"""Secrets out of raised errors and of all that a local runtime sends: texts, nested values, streams."""
 
 from __future__ import annotations
 
