@@ -8,14 +8,18 @@ from __future__ import annotations
 import base64
 import contextlib
 import copy
+import json
 import logging
 import pickle
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import traceback
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Callable, NoReturn, Optional, Union
 
 import attrs
@@ -44,6 +48,7 @@ from runtimeuse_sync import (
 from runtimeuse_sync.testing import Peer, Reply, ScriptedRuntime, generation
 from runtimeuse_sync.transports import WebSocketTransport
 
+from . import marked
 from .raw_server import RawPeer, RawServer, frame
 from .support import ALL, SESSIONS, text_result
 
@@ -573,6 +578,27 @@ def test_a_cookie_of_one_sandbox_never_reaches_another(accepts: bool) -> None:
             invoke(Client(url))
     assert len(requests) == 4
     assert not any(b"cookie" in request.lower() for request in requests)
+
+
+# --- everything that other tests do --------------------------------------------------------------------
+
+TRAFFIC = ["test_generations", "test_control", "test_session", "test_places", "test_connection", "test_handshake"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_traffic_of_the_suite() -> None:
+    """Whether its tests pass is not asked here: some look at the very header or query that is added."""
+    files = [f"tests/{name}.py" for name in TRAFFIC] + ["tests/network"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.marked", "-m", "not slow", *files]
+    root = Path(__file__).parents[1]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=280, check=False)
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith(marked.PREFIX))
+    found = json.loads(line[len(marked.PREFIX) :])
+    assert found["shown"] == []
+    assert found["handshakes"] > 300
+    assert found["log_records"] > 5000
+    assert found["exceptions"] > 500
 
 
 # --- the watch itself ----------------------------------------------------------------------------------
