@@ -110,7 +110,7 @@ class WebSocketConnection:
             return batch
         timeout = f"{self._deadline.timeout:g} s"
         raise ConnectionFailedError(
-            f"cannot connect to {self._dialer.endpoint}: timed out after {timeout} while looking up the host",
+            f"cannot connect to {self._dialer.endpoint}: timed out after {timeout}, probably in the host look-up",
             reason="timed out",
         )
 
