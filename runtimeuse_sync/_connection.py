@@ -190,6 +190,8 @@ class _Worker:
         finally:
             self.has_dialed = True
             self.waker.close()
+            # A safety net, after SystemExit or a killed greenlet: nobody may wait for ever.
+            self._lose(_ABNORMAL, "the connection thread ended")
 
     def _serve(self, stream: Stream) -> None:
         logger.debug("connected to %s", self._dialer.endpoint)
