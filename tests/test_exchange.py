@@ -512,6 +512,25 @@ def outcome(exchange: Exchange) -> Any:
     return exchange.result if exchange.error is None else exchange.error
 
 
+# When a rule may be played. Named, since an old hypothesis reads the source of a lambda at each step.
+
+
+def not_started(machine: AnyRequest) -> bool:
+    return machine.exchange.phase is READY
+
+
+def under_way(machine: AnyRequest) -> bool:
+    return machine.exchange.phase not in (READY, OVER)
+
+
+def waiting(machine: AnyRequest) -> bool:
+    return machine.exchange.phase in (DRAINING, CANCELLING, SETTLED)
+
+
+def over(machine: AnyRequest) -> bool:
+    return machine.exchange.is_over
+
+
 class AnyRequest(RuleBasedStateMachine):
     """A runtime of any generation, or of none, against a caller who may do anything at any moment."""
 
@@ -529,7 +548,7 @@ class AnyRequest(RuleBasedStateMachine):
 
     # The driver.
 
-    @precondition(lambda self: self.exchange.phase is READY)
+    @precondition(not_started)
     @rule()
     def start(self) -> None:
         if self.only_drains:
@@ -538,7 +557,7 @@ class AnyRequest(RuleBasedStateMachine):
         else:
             self.exchange.start()
 
-    @precondition(lambda self: self.exchange.phase not in (READY, OVER))
+    @precondition(under_way)
     @rule(message=st.sampled_from(MESSAGES), is_soft=st.booleans(), is_good=st.booleans())
     def a_message_comes(self, message: Any, is_soft: bool, is_good: bool) -> None:
         step = self.exchange.receive(message)
@@ -572,7 +591,7 @@ class AnyRequest(RuleBasedStateMachine):
         self.cancels_sent += sends
         self.left_early |= error is None and phase in (READY, RUNNING)
 
-    @precondition(lambda self: self.exchange.phase in (DRAINING, CANCELLING, SETTLED))
+    @precondition(waiting)
     @rule()
     def the_driver_has_waited_long_enough(self) -> None:
         self.exchange.stop_waiting()
@@ -582,7 +601,7 @@ class AnyRequest(RuleBasedStateMachine):
         self.exchange.disconnect(error)
         assert self.exchange.is_over
 
-    @precondition(lambda self: self.exchange.is_over)
+    @precondition(over)
     @rule(message=st.sampled_from(MESSAGES))
     def a_message_comes_too_late(self, message: Any) -> None:
         with pytest.raises(IllegalStepError):
