@@ -78,7 +78,7 @@ class WebSocketConnection:
         self._deadline = Deadline(min(limits, default=None))
         try:
             self._start()
-        except (RuntimeError, KeyError) as error:
+        except (RuntimeError, KeyError, MemoryError) as error:
             if error.__context__ is not None:  # a signal handler's exception, which Thread.start() trips over
                 raise error.__context__ from None
             raise _not_started(self._dialer, str(error)) from error
@@ -183,10 +183,8 @@ class _Worker:
             self._finish(error)
         except AbandonedError:
             self._lose(_ABNORMAL, "closed before it was open")
-        except OSError as error:  # no descriptor is left to be had
-            self._finish(_not_started(self._dialer, words(error)))
         except Exception as error:  # noqa: BLE001 - the caller must hear of it, whatever it is
-            self._lose(_ABNORMAL, f"{type(error).__name__} in the connection thread", error)
+            self._fail(error)
         finally:
             self.has_dialed = True
             self.waker.close()
@@ -246,6 +244,15 @@ class _Worker:
             return True
         deadlines = [d for d in (self._close_by, self._leave_by) if d is not None]
         return self._gone or any(deadline.expired for deadline in deadlines)
+
+    def _fail(self, error: Exception) -> None:
+        name = words(error) if isinstance(error, OSError) else type(error).__name__
+        if self.is_open:
+            self._lose(_ABNORMAL, f"{name} in the connection thread", error)
+        else:
+            failure = _not_started(self._dialer, name)
+            failure.__cause__ = error
+            self._finish(failure)
 
     # --- the end ------------------------------------------------------------------------------------
 

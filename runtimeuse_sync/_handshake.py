@@ -69,8 +69,9 @@ class Dialer:
 
 def words(error: OSError) -> str:
     """What the system, or TLS, says of an error, without OpenSSL's file and line."""
-    if isinstance(error, ssl.SSLError) and error.reason:
-        return error.reason.lower().replace("_", " ")
+    reason = getattr(error, "reason", None)  # which an SSLError has only if OpenSSL raised it
+    if isinstance(error, ssl.SSLError) and reason:
+        return str(reason).lower().replace("_", " ")
     return (error.strerror or type(error).__name__).lower()
 
 
@@ -101,7 +102,8 @@ class _Attempt:
         except UnicodeError as error:
             raise self.failure("a host name that is not valid", "invalid host name") from error
         except ssl.SSLCertVerificationError as error:
-            raise self.failure(f"its certificate was refused: {error.verify_message}", error.verify_message) from error
+            reason = getattr(error, "verify_message", None) or words(error)
+            raise self.failure(f"its certificate was refused: {reason}", reason) from error
         except ConnectionFailedError:
             raise
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:

@@ -11,7 +11,8 @@ from functools import lru_cache
 from typing import Any, Callable, Literal, Optional, TypeVar, Union, cast, get_args
 
 import attrs
-from cattrs import BaseValidationError, Converter, StructureHandlerNotFoundError, transform_error
+import cattrs.errors
+from cattrs import Converter, StructureHandlerNotFoundError, transform_error
 from cattrs.cols import list_structure_factory
 from cattrs.gen import make_dict_structure_fn, override
 
@@ -21,8 +22,18 @@ T = TypeVar("T")
 Hook = Callable[[Any, Any], Any]
 
 _MISSING = "required field missing"
-# What hooks raise for a value that does not fit.
-_FAULTS = (ValueError, TypeError, KeyError, AttributeError)
+# What says that a value does not fit: what hooks raise, and what cattrs makes of it or finds itself.
+_UNFIT: tuple[type[Exception], ...] = (
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    *(
+        error
+        for error in vars(cattrs.errors).values()
+        if isinstance(error, type) and issubclass(error, Exception) and error is not StructureHandlerNotFoundError
+    ),
+)
 
 
 class _MismatchError(ValueError):
@@ -162,16 +173,16 @@ def structure(fields: Any, cls: type[T]) -> T:
         return _converter(explain=False).structure(fields, cls)
     except StructureHandlerNotFoundError as error:
         raise _not_readable(cls, error) from None
-    except _FAULTS:  # and nothing else: on the caller's thread it could be a signal handler's
+    except _UNFIT:  # and nothing else: on the caller's thread it could be a signal handler's
         pass
     try:
         return _converter(explain=True).structure(fields, cls)
-    except (*_FAULTS, BaseValidationError) as error:
+    except _UNFIT as error:
         raise UnfitError(transform_error(error, format_exception=_describe)[0].replace(" @ ", " at ")) from None
 
 
 def _describe(error: BaseException, _: Optional[type]) -> str:
-    if not isinstance(error, _FAULTS):
+    if not isinstance(error, _UNFIT):
         raise error  # cattrs collects whatever is raised while it structures
     if isinstance(error, _MismatchError):
         return str(error)

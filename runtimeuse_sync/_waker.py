@@ -41,8 +41,8 @@ class Waker:
                 return
             try:
                 self._writer.send(b"\0")
-            except BlockingIOError:  # pragma: no cover - a full pipe wakes just as well
-                pass
+            except OSError:  # full, which wakes just as well; or nobody is left to be woken
+                return
             # Only now: a signal in between may cost a byte too many, but not all wake-ups to come.
             self._signalled = True
 

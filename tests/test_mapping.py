@@ -327,7 +327,6 @@ def secure(scripted_runtime: Start, authority: trustme.CA) -> ScriptedRuntime:
 # name -> (method of SSLSocket, the time it is reached that counts, what comes of it)
 SSL_PLACES: dict[str, tuple[str, int, type[RuntimeUseError]]] = {
     "do_handshake": ("do_handshake", 1, ConnectionFailedError),
-    "do_handshake again": ("do_handshake", 2, ConnectionFailedError),
     "send the upgrade": ("send", 1, ConnectionFailedError),
     "receive the upgrade": ("recv", 1, ConnectionFailedError),
     "send the request": ("send", 2, ConnectionLostError),

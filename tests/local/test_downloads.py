@@ -167,6 +167,7 @@ def test_an_archive_that_unpacks_to_more_than_the_limit_is_stopped(file_server: 
 @pytest.mark.parametrize(
     "body",
     [b"no zip", archive(("a", b"1" * 1000))[:-50], archive(("a", os.urandom(500))).replace(b"PK\1\2", b"PK\0\0")],
+    ids=["no zip", "cut short", "without its directory"],
 )
 def test_a_damaged_archive_is_refused(file_server: FileServer, tmp_path: Path, body: bytes) -> None:
     file_server.files["/a.zip"] = ("", body)
