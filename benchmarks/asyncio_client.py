@@ -21,7 +21,7 @@ from runtimeuse_client import (
     RuntimeUseClient,
 )
 
-from .measuring import Sample, Seen, Tally, Watch, cancel_times, check, forget_peak, memory_mb, quantiles
+from .measuring import Sample, Seen, Tally, Watch, cancel_times, check, forget_peak, memory_mb, quantiles, round_trips
 
 MODULE = "runtimeuse_client"
 
@@ -92,7 +92,7 @@ def artifacts(url: str) -> Sample:
         with Watch() as watch:
             answer = await client.query("go", options)
         check(urls, answer.metadata)
-        return watch.sample(p50=answer.metadata["p50"], p99=answer.metadata["p99"])
+        return watch.sample(**round_trips(answer.metadata))
 
     return _run(main())
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any, Callable
 from urllib.parse import urlsplit
 
-from .measuring import Sample, Seen, Watch, check
+from .measuring import Sample, Seen, Watch, check, round_trips
 
 try:
     import orjson
@@ -164,4 +164,4 @@ def artifacts(url: str) -> Sample:
     with Watch() as watch:
         answer = _query(url, {"artifact_upload_request_message": on_artifact})
     check(urls, answer["metadata"])
-    return watch.sample(p50=answer["metadata"]["p50"], p99=answer["metadata"]["p99"])
+    return watch.sample(**round_trips(answer["metadata"]))

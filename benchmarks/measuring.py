@@ -85,6 +85,12 @@ def quantiles(values: Iterable[float]) -> Sample:
     return {"p50": ordered[len(ordered) // 2], "p99": ordered[-max(1, len(ordered) // 100)]}
 
 
+def round_trips(metadata: Optional[dict[str, Any]]) -> Sample:
+    """p50 and p99 of the server's questions and their answers, in seconds: it has timed them."""
+    assert metadata is not None
+    return {"p50": metadata["p50"], "p99": metadata["p99"]}
+
+
 def cancel_times(url: str, key: str) -> list[float]:
     """When cancel messages reached the server, on the clock that all processes of a machine share."""
     with urllib.request.urlopen(f"http://{urlsplit(url).netloc}/times?key={key}") as answer:

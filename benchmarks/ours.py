@@ -16,7 +16,7 @@ from runtimeuse_sync import (
     QueryOptions,
 )
 
-from .measuring import Sample, Seen, Tally, Watch, cancel_times, check, forget_peak, memory_mb, quantiles
+from .measuring import Sample, Seen, Tally, Watch, cancel_times, check, forget_peak, memory_mb, quantiles, round_trips
 
 MODULE = "runtimeuse_sync"
 
@@ -48,7 +48,7 @@ def result(url: str) -> Sample:
     client, options = Client(url), _collecting(Seen())
     with Watch() as watch:
         answer = client.query("go", options)
-    check([answer.data.text], answer.metadata)
+    check([getattr(answer.data, "text", "")], answer.metadata)
     return watch.sample()
 
 
@@ -73,7 +73,7 @@ def artifacts(url: str) -> Sample:
     with Watch() as watch:
         answer = client.query("go", options)
     check(urls, answer.metadata)
-    return watch.sample(p50=answer.metadata["p50"], p99=answer.metadata["p99"])
+    return watch.sample(**round_trips(answer.metadata))
 
 
 def concurrent(url: str, calls: int) -> Sample:

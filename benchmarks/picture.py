@@ -19,56 +19,61 @@ _STYLES = {
     "floor": ("floor: bare socket, json", "#d9a441"),
     "floor+orjson": ("floor: bare socket, orjson", "#eccf9a"),
 }
+_HEIGHT = 0.8 / len(_STYLES)
 
 
 def draw(path: Path, rows: list[Row], verdicts: list[Verdict], curves: Curves) -> None:
     # The same numbers make the same file, and text stays text.
     with mpl.rc_context({"svg.hashsalt": "benchmarks", "svg.fonttype": "none", "font.size": 9}):
-        figure = Figure(figsize=(11, 6.6), layout="constrained")
-        grid = figure.add_gridspec(2, 2, width_ratios=(1.25, 1))
-        bars = figure.add_subplot(grid[:, 0])
-        _draw_ratios(bars, rows, verdicts)
-        _draw_curve(figure.add_subplot(grid[0, 1]), curves["count"], "messages in a call", 1e6, "µs a message")
-        _draw_curve(figure.add_subplot(grid[1, 1]), curves["size"], "bytes in a message", 1e9, "ns a byte")
-        figure.legend(*bars.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+        figure = Figure(figsize=(11, 8), layout="constrained")
+        left, right = figure.subfigures(1, 2, width_ratios=(1.25, 1), squeeze=False)[0]
+        top, bottom = left.subplots(2, 1, height_ratios=(2.6, 1))
+        _draw_ratios(top, rows, verdicts, "asyncio")
+        _draw_ratios(bottom, rows, verdicts, "floor")
+        upper, lower = right.subplots(2, 1)
+        _draw_curve(upper, curves["count"], "messages in a call", 1e6, "µs a message")
+        _draw_curve(lower, curves["size"], "bytes in a message", 1e9, "ns a byte")
+        figure.legend(*top.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, metadata={"Date": None})
+        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
-def _draw_ratios(axes: Any, rows: list[Row], verdicts: list[Verdict]) -> None:
-    lines = list(dict.fromkeys((row.title, row.measure) for row in rows if _has_bar(row)))
-    height = 0.8 / len(_STYLES)
-    for index, (contender, (label, colour)) in enumerate(_STYLES.items()):
-        found = {(row.title, row.measure): row.ratio for row in rows if row.contender == contender and _has_bar(row)}
-        places = [place + (index - 2) * height for place, line in enumerate(lines) if line in found]
-        axes.barh(places, [found[line] for line in lines if line in found], height, color=colour, label=label)
-    _draw_goals(axes, lines, verdicts)
-    axes.set_yticks(range(len(lines)), [_label(*line) for line in lines])
+def _draw_ratios(axes: Any, rows: list[Row], verdicts: list[Verdict], of: str) -> None:
+    """A group of bars for each goal that is a ratio to ``of``."""
+    goals = {
+        (verdict.title, verdict.goal.measure): verdict.goal.limit
+        for verdict in verdicts
+        if verdict.goal.of == of and verdict.goal.contender == "ours"
+    }
+    for place, (title, measure) in enumerate(goals):
+        group = {row.contender: row for row in rows if (row.title, row.measure) == (title, measure)}
+        _draw_group(axes, place, group, of)
+    for place, limit in enumerate(goals.values()):
+        axes.plot([limit] * 2, [place - 0.42, place + 0.42], color="black", linewidth=1.6, label=_once(place, "goal"))
+    axes.set_yticks(range(len(goals)), [_name(*line) for line in goals])
     axes.invert_yaxis()
     axes.axvline(1.0, color="#8c8c8c", linewidth=0.8)
-    axes.set_xlabel("times the asyncio client's (less is better)")
+    axes.set_xlabel(f"times {_STYLES[of][0]}: less is better")
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _has_bar(row: Row) -> bool:
-    # Silent calls cost the asyncio client next to nothing: its goal is no ratio.
-    return row.ratio is not None and row.measure not in ("percent", "grown_mb")
+def _draw_group(axes: Any, place: int, group: dict[str, Row], of: str) -> None:
+    for index, (contender, (label, colour)) in enumerate(_STYLES.items()):
+        at = place + (index - 2) * _HEIGHT
+        row = group.get(contender)
+        ratio = None if row is None else row.of_asyncio if of == "asyncio" else row.of_floor
+        axes.barh(at, ratio or 0.0, _HEIGHT, color=colour, label=_once(place, label))
+        if row is not None and row.failure:
+            axes.text(0.02, at, "fails", va="center", fontsize=7, color=colour)
 
 
-def _label(title: str, measure: str) -> str:
-    return title if measure == "seconds" else f"{title}, {measure.replace('peak_mb', 'peak memory')}"
+def _once(place: int, label: str) -> str:
+    # One entry a contender in the legend; what begins with "_" has none.
+    return label if place == 0 else f"_{label}"
 
 
-def _draw_goals(axes: Any, lines: list[tuple[str, str]], verdicts: list[Verdict]) -> None:
-    goals = [
-        (verdict.goal.limit, lines.index((verdict.title, verdict.goal.measure)))
-        for verdict in verdicts
-        if verdict.goal.of == "asyncio" and verdict.goal.contender == "ours"
-    ]
-    for limit, place in goals:
-        axes.plot([limit, limit], [place - 0.42, place + 0.42], color="black", linewidth=1.6)
-    if goals:
-        axes.plot([], [], color="black", linewidth=1.6, label="goal of runtimeuse-sync")
+def _name(title: str, measure: str) -> str:
+    return title if measure == "seconds" else f"{title}, {measure.replace('peak_mb', 'memory')}"
 
 
 def _draw_curve(axes: Any, points: dict[str, list[tuple[int, float]]], across: str, factor: float, up: str) -> None:

@@ -15,7 +15,6 @@ import attrs
 from .runner import Samples
 from .workloads import Goal, Workload
 
-_BASELINE = "asyncio"
 _NAMES = {
     "seconds": "time",
     "p50": "p50",
@@ -39,7 +38,9 @@ class Row:
     value: Optional[float]
     cpu: Optional[float]
     spread: Optional[tuple[float, float]]  # the quartiles
-    ratio: Optional[float]  # to the asyncio client
+    of_asyncio: Optional[float]  # the ratio to the asyncio client
+    of_floor: Optional[float]
+    cpu_of_asyncio: Optional[float]  # a second opinion, which what else the machine does can change less
     failure: Optional[str]
 
 
@@ -79,7 +80,9 @@ def _row(workload: Workload, samples: Samples, measure: str, contender: str) -> 
         value=None if failure else statistics.median(values),
         cpu=statistics.median(cpu) if cpu and measure == "seconds" and not failure else None,
         spread=_quartiles(values) if not failure else None,
-        ratio=ratio(samples, measure, contender, _BASELINE),
+        of_asyncio=ratio(samples, measure, contender, "asyncio"),
+        of_floor=ratio(samples, measure, contender, "floor"),
+        cpu_of_asyncio=ratio(samples, "cpu", contender, "asyncio") if measure == "seconds" else None,
         failure=failure,
     )
 
@@ -153,22 +156,31 @@ def _lines(table: list[list[str]]) -> list[str]:
 
 
 def row_table(found: list[Row]) -> str:
-    table = [["workload", "measure", "contender", "median", "quartiles", "CPU", "of asyncio"]]
-    for row in found:
-        unit = f" / {row.unit}" if row.measure == "seconds" else ""
-        median = row.failure or _amount(row.measure, row.value) + unit
-        quartiles = "" if row.spread is None else " - ".join(_amount(row.measure, value) for value in row.spread)
-        of_asyncio = "" if row.ratio is None else f"{row.ratio:.2f}"
-        cells = [
-            row.title,
-            _NAMES.get(row.measure, row.measure),
-            row.contender,
-            median[:60],
-            quartiles,
-            _amount("seconds", row.cpu),
-        ]
-        table.append([*cells, of_asyncio])
-    return "\n".join(_lines(table))
+    head = [
+        "workload",
+        "measure",
+        "contender",
+        "median",
+        "quartiles",
+        "CPU",
+        "of asyncio",
+        "of floor",
+        "CPU of asyncio",
+    ]
+    return "\n".join(_lines([head, *map(_row_cells, found)]))
+
+
+def _row_cells(row: Row) -> list[str]:
+    unit = f" / {row.unit}" if row.measure == "seconds" else ""
+    return [
+        row.title,
+        _NAMES.get(row.measure, row.measure),
+        row.contender,
+        (row.failure or _amount(row.measure, row.value) + unit)[:60],
+        "" if row.spread is None else " - ".join(_amount(row.measure, value) for value in row.spread),
+        _amount("seconds", row.cpu),
+        *("" if ratio is None else f"{ratio:.2f}" for ratio in (row.of_asyncio, row.of_floor, row.cpu_of_asyncio)),
+    ]
 
 
 def verdict_table(found: list[Verdict]) -> str:

@@ -52,7 +52,7 @@ class Workload:
     unit: str = "call"
     warmups: int = 1
     repetitions: int = 5
-    rounds: int = 3
+    rounds: int = 2
     is_secure: bool = False
     series: str = ""
     at: int = 0
@@ -199,7 +199,7 @@ def _growth(*, quick: bool) -> list[Workload]:
     sizes = (100, 10_000, 1 << 20) if quick else (100, 1_000, 10_000, 100_000, 1 << 20, 10 << 20)
     volume = (1 if quick else 40) << 20
     points = [("count", n, _messages("output", n, 200), n) for n in (0, *counts)]
-    points += [("size", size, _messages("output", max(1, volume // size), size), 0) for size in sizes]
+    points += [("size", size, _messages("output", min(100_000, max(1, volume // size)), size), 0) for size in sizes]
     return [
         Workload(
             name=f"growth-{series}-{at}",
@@ -207,7 +207,8 @@ def _growth(*, quick: bool) -> list[Workload]:
             series=series,
             at=at,
             rounds=1,
-            repetitions=1 if quick else 3 if n >= 1_000_000 else 5 if n >= 100_000 or series == "size" else 21,
+            warmups=0 if n >= 1_000_000 else 1,
+            repetitions=1 if quick or n >= 1_000_000 else 5 if n >= 100_000 or series == "size" else 21,
             **messages,
         )
         for series, at, messages, n in points
