@@ -41,6 +41,11 @@ class Cancellation:
         self._requested = True
         self._on_request()
 
+    @property
+    def was_requested(self) -> bool:
+        """What is known without asking anybody."""
+        return self._requested
+
     def requested(self) -> bool:
         """Whether to cancel now. Asks the Event or callable, if its interval has passed."""
         if not self._requested and self._ask is not None and self._clock() >= self._next_look:

@@ -182,6 +182,10 @@ class Driver:
             self._look_at = -math.inf
 
     def _disconnect(self, error: RuntimeUseError) -> None:
+        if self._cancellation.was_requested and self.exchange.cancel(CancelledException()):
+            # Cancelled from another thread: that the runtime, or who left the session, closed first is chance.
+            self.exchange.disconnect(error)
+            return
         error.__traceback__ = None  # of the queue's innards, which would keep the connection alive
         if isinstance(error, ConnectionFailedError) and self._deadline.expired:
             # The call's limit bounds connecting as well; which of the two clocks strikes first is chance.

@@ -92,6 +92,23 @@ def test_leaving_the_block_cancels_what_other_threads_are_still_in(scripted_runt
     assert [type(error) for error in outcome] == [CancelledException]
 
 
+@pytest.mark.parametrize("_", range(20))
+def test_a_cancelled_call_whose_connection_ends_first_is_a_cancelled_call(scripted_runtime: Start, _: int) -> None:
+    """As runtimes before 0.11 do: they close upon a cancel_message. Which the caller sees first is chance."""
+
+    def script(peer: Peer) -> None:
+        peer.expect(InvocationMessage)
+        peer.expect(CancelMessage)
+
+    runtime = scripted_runtime(script)
+    client = Client(runtime.url)
+    thread = threading.Thread(target=lambda: (runtime.wait_for(InvocationMessage), client.abort()))
+    thread.start()
+    with pytest.raises(CancelledException):
+        client.invoke(invocation())
+    thread.join()
+
+
 def test_a_call_from_a_callback_of_the_same_session_is_refused_rather_than_hung(scripted_runtime: Start) -> None:
     reply = Reply(messages=[AssistantMessageInterface(text_blocks=["x"])], hangs=True)
     runtime = scripted_runtime(generation("0.15", reply))
