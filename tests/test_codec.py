@@ -973,6 +973,13 @@ def test_beyond_64_bits_orjson_gives_the_nearest_float(number: int) -> None:
     assert PARSERS["orjson"](payload) == float(number)
 
 
+@pytest.mark.parametrize("payload", [b"{}", b'["' + b"x" * 1000 + b'"]', b"1"])
+def test_white_space_is_looked_for_only_where_there_is_some(payload: bytes) -> None:
+    with mock.patch.object(_codec, "_decoder", None):
+        assert _codec._parse_strictly(payload) == json.loads(payload)
+    assert _codec._parse_strictly(b" \r\n\t" + payload + b"\t\n ") == json.loads(payload)
+
+
 def test_without_orjson_the_strict_parser_is_the_parser() -> None:
     spec = importlib.util.find_spec("runtimeuse_sync._codec")
     assert spec is not None

@@ -628,6 +628,7 @@ def unmask(payload: bytes, key: bytes) -> bytes:
         (126, b"\xfe\x00\x7e"),
         (65535, b"\xfe\xff\xff"),
         (65536, b"\xff\x00\x00\x00\x00\x00\x01\x00\x00"),
+        (65537, b"\xff\x00\x00\x00\x00\x00\x01\x00\x01"),
     ],
 )
 def test_a_frame_is_masked_and_its_length_in_the_shortest_form(key: bytes, size: int, head: bytes) -> None:

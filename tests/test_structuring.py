@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Union
 from unittest import mock
 
 import attrs
@@ -11,6 +12,9 @@ import pytest
 from runtimeuse_sync import _structuring
 from runtimeuse_sync import messages as m
 from runtimeuse_sync._structuring import UnfitError, compiled_hook, configure, structure
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 OUTPUT = {"message_type": "command_output_message", "stream": "stdout", "text": "t", "command": "c"}
 
@@ -56,6 +60,47 @@ def test_converters_are_made_once() -> None:
         use_both()
         use_both()
         compiled_hook(m.CommandOutputMessageInterface)
+
+
+@attrs.define
+class Undecided:
+    """cattrs does not know how to choose."""
+
+    either: Union[int, str, None] = None
+
+
+@attrs.define
+class Unknown:
+    """An annotation that only a type checker can resolve."""
+
+    price: Decimal = None  # type: ignore[assignment]
+
+
+# Until 24.1 cattrs looks for the hook of a field's type when there is a value for it.
+sees_it_late = pytest.mark.skipif(version("cattrs").startswith("24."), reason="cattrs looks only when there is a value")
+
+
+@pytest.mark.parametrize(
+    ("cls", "said"),
+    [
+        pytest.param(
+            Undecided,
+            r"^Undecided has a field whose type cannot be read from JSON: .*Union\[int, str, ",
+            marks=sees_it_late,
+        ),
+        (Unknown, r"^Unknown has an annotation that cannot be resolved: name 'Decimal' is not defined$"),
+    ],
+)
+def test_a_class_that_json_cannot_be_read_into_is_refused(cls: type, said: str) -> None:
+    with pytest.raises(TypeError, match=said) as caught:
+        compiled_hook(cls)
+    assert caught.value.__suppress_context__
+
+
+def test_nor_does_cattrs_refuse_it_in_its_own_words_when_there_is_a_value() -> None:
+    with pytest.raises(TypeError, match=r"^Undecided has a field whose type cannot be read from JSON: ") as caught:
+        structure({"either": 3}, Undecided)
+    assert caught.value.__suppress_context__
 
 
 @attrs.define
