@@ -59,23 +59,34 @@ class Turn:
     """Whose turn it is on a session: one call at a time."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._guard = threading.Lock()  # of the other two, while they change
+        self._guard = threading.Lock()  # of the others, while they change
+        self._freed = threading.Event()
+        # Weak, so that a call which a signal kept from giving its turn back does not keep it.
         self._holder: Optional[weakref.ref[Driver]] = None
         self._thread: Optional[int] = None
 
     def take(self, driver: Driver) -> None:
         """Wait for the turn, no longer than the call may take."""
-        self._free_if_forgotten()
+        while not self._try_to_take(driver):
+            self._freed.wait(driver.pause())
+            driver.check()
+
+    def _try_to_take(self, driver: Driver) -> bool:
+        with self._guard:
+            if self._holder is not None and self._holder() is not None:
+                self._check_thread()
+                return False
+            self._freed.clear()
+            self._thread = threading.get_ident()
+            self._holder = weakref.ref(driver)
+            return True
+
+    def _check_thread(self) -> None:
         if self._thread == threading.get_ident():
             raise RuntimeUseError(
                 "this session is in the middle of a call of this very thread (a callback, or a stream that "
                 "is still open), and serves one at a time; open another session"
             )
-        while not self._lock.acquire(timeout=driver.pause()):
-            driver.check()
-            self._free_if_forgotten()
-        self._holder, self._thread = weakref.ref(driver), threading.get_ident()
 
     def is_held_by(self, driver: Driver) -> bool:
         """Whether it is this call's turn."""
@@ -85,17 +96,8 @@ class Turn:
         """Return the turn, if ``driver`` has it; from whichever thread."""
         with self._guard:
             if self.is_held_by(driver):
-                self._free()
-
-    def _free_if_forgotten(self) -> None:
-        """A signal may have kept a call from giving its turn back."""
-        with self._guard:
-            if self._holder is not None and self._holder() is None:
-                self._free()
-
-    def _free(self) -> None:
-        self._holder = self._thread = None
-        self._lock.release()
+                self._holder = self._thread = None
+                self._freed.set()
 
 
 class Session(Calls):
