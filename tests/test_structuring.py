@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Union
 from unittest import mock
 
@@ -76,18 +75,10 @@ class Unknown:
     price: Decimal = None  # type: ignore[assignment]
 
 
-# Until 24.1 cattrs looks for the hook of a field's type when there is a value for it.
-sees_it_late = pytest.mark.skipif(version("cattrs").startswith("24."), reason="cattrs looks only when there is a value")
-
-
 @pytest.mark.parametrize(
     ("cls", "said"),
     [
-        pytest.param(
-            Undecided,
-            r"^Undecided has a field whose type cannot be read from JSON: .*Union\[int, str, ",
-            marks=sees_it_late,
-        ),
+        (Undecided, r"^Undecided has a field whose type cannot be read from JSON: .*Union\[int, str, "),
         (Unknown, r"^Unknown has an annotation that cannot be resolved: name 'Decimal' is not defined$"),
     ],
 )

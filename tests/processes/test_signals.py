@@ -27,6 +27,10 @@ Start = Callable[..., ScriptedRuntime]
 # Seconds from a signal to the end of what it interrupts.
 LIMIT = 1.5
 
+# How many signals may land where CPython throws exceptions away: in the callback of the set that `threading` keeps
+# of all threads. Those are tried again.
+CPYTHONS_SHARE = 5
+
 # The number of the call that is no trial.
 WARM_UP = -1
 
@@ -80,7 +84,9 @@ TRIALS = """
     def note_what_is_lost(what):
         # On Python 3.13 an exception inside Thread.start() makes the new thread trip over its own registration.
         in_thread_start = isinstance(what.exc_value, KeyError) and "runtimeuse-connection" in str(what.exc_value)
-        if not isinstance(what.exc_value, ResourceWarning) and not in_thread_start:
+        if "WeakSet" in repr(what.object):
+            swallowed.append(repr(what.exc_value))
+        elif not isinstance(what.exc_value, ResourceWarning) and not in_thread_start:
             lost.append(f"{what.exc_value!r} in {what.object!r}")
 
     def trial(url, how):
@@ -93,9 +99,10 @@ TRIALS = """
         except BaseException as error:
             name = type(error).__name__
             where = traceback.format_exc()
-        say(outcome=name, where=where, ended=time.monotonic(), left=left_behind(), lost=lost)
+        ended = time.monotonic()
+        say(outcome=name, where=where, ended=ended, left=left_behind(), lost=lost, swallowed=bool(swallowed))
 
-    lost = []
+    lost, swallowed = [], []
     sys.unraisablehook = note_what_is_lost
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGUSR1, on_soft_time_limit)
@@ -182,20 +189,24 @@ def left(end: dict[str, Any]) -> list[str]:
 
 def report(expected: str, ends: list[dict[str, Any]], untold: set[int]) -> None:
     """Print where those signals landed that were not handled as they should be; pytest shows it on failure."""
-    for index, end in enumerate(ends):
+    for end in ends:
         remarks = [end["outcome"]] * (end["outcome"] != expected) + left(end) + end["lost"]
-        remarks += ["took too long"] * (end["took"] > LIMIT) + ["untold"] * (index in untold)
+        remarks += ["took too long"] * (end["took"] > LIMIT) + ["untold"] * (end["trial"] in untold)
         if remarks:
-            print(index, remarks, end["where"], sep="\n")
+            print(end["trial"], remarks, end["where"], sep="\n")
 
 
 def try_moments(start: Start, number: int, expected: str, count: int) -> None:
     agent = Agent()
     runtime = start(agent)
-    ends = []
+    ends: list[dict[str, Any]] = []
     with child(TRIALS, f"{runtime.url}/{WARM_UP}") as trials:
-        for index in range(count):
-            ends.append(interrupt(trials, f"{runtime.url}/{index}", ("invoke", "session", "stream")[index % 3], number))
+        for index in range(count + CPYTHONS_SHARE):
+            end = interrupt(trials, f"{runtime.url}/{index}", ("invoke", "session", "stream")[index % 3], number)
+            if not end["swallowed"]:
+                ends.append({**end, "trial": index})
+            if len(ends) == count:
+                break
     wait_until_gone(runtime)
     untold = {seen.trial for seen in agent.seen if seen.asked and not seen.answered and not seen.cancelled}
     report(expected, ends, untold)
