@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import threading
 import time
@@ -19,6 +20,10 @@ pytest_plugins = ["pytester"]
 # A busy machine is no fault of the code: what must be quick has a test that says how quick.
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
+
+# A shell ignores it for what it starts in the background, and the processes that tests start would ignore it too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What is collected only where its dependency is installed: suites with a tox environment of their own,
 # and the modules behind an extra.

@@ -291,17 +291,19 @@ def test_ctrl_c_ends_it_cleanly(tmp_path: Path) -> None:
         "    runtime.serve_forever()\n"
         "print('over')\n"
     )
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-X", "dev", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    url = process.stdout.readline().strip()
-    with connect(url, proxy=None) as client:
-        command = f"echo $$ > {tmp_path}/pid; exec sleep 1000"
-        client.send(f'{{"message_type":"command_execution_message","commands":[{{"command":"{command}"}}]}}')
-        child = wait_for(tmp_path / "pid")
-        process.send_signal(signal.SIGINT)
-        output = process.communicate(timeout=PATIENCE)
+    ) as process:
+        assert process.stdout is not None
+        try:
+            with connect(process.stdout.readline().strip(), proxy=None) as client:
+                command = f"echo $$ > {tmp_path}/pid; exec sleep 1000"
+                client.send(f'{{"message_type":"command_execution_message","commands":[{{"command":"{command}"}}]}}')
+                child = wait_for(tmp_path / "pid")
+                process.send_signal(signal.SIGINT)
+                output = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
     assert output == ("over\n", "")
     assert process.returncode == 0
     assert not lives(child)
