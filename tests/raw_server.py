@@ -25,6 +25,7 @@ from typing import Callable, Optional
 PATIENCE = 5.0
 # Seconds that a play has to finish by itself when the test is over.
 GRACE = 0.5
+CLOSE = 8
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _MASK = b"\x01\x02\x03\x04"
 
@@ -111,6 +112,13 @@ class RawPeer:
             while True:
                 assert time.monotonic() < give_up, "the client still sent, when it should have closed"
                 self._recv()
+
+    def see_off(self) -> None:
+        """Answer the client's Close frame, throwing away what comes before it; the end of the play closes then."""
+        opcode, payload = self.read_frame()
+        while opcode != CLOSE:
+            opcode, payload = self.read_frame()
+        self.send(frame(payload, opcode=CLOSE))
 
     def reset(self) -> None:
         """End with a RST."""

@@ -105,7 +105,7 @@ def test_frames_may_be_cut_anywhere() -> None:
         conn.accept()
         conn.read_frame()
         conn.trickle(data, 0.0)
-        conn.wait_closed()
+        conn.see_off()
 
     with RawServer(play) as server:
         assert Client(server.url).invoke(invocation()).text == "häppy 🎉"
@@ -113,12 +113,12 @@ def test_frames_may_be_cut_anywhere() -> None:
 
 def test_frames_that_come_with_the_handshake_are_not_lost() -> None:
     def play(conn: RawPeer) -> None:
-        send, conn.send = conn.send, lambda data: None  # type: ignore[method-assign]
         answer: list[bytes] = []
         conn.send = answer.append  # type: ignore[method-assign,assignment]
         conn.accept()
-        send(answer[0] + RESULT)
-        conn.wait_closed()
+        del conn.send
+        conn.send(answer[0] + RESULT)
+        conn.see_off()
 
     with RawServer(play) as server:
         assert Client(server.url).invoke(invocation()).text == "done"
@@ -162,7 +162,7 @@ def test_a_slow_callback_bounds_memory_and_keeps_pings_answered() -> None:
                 )
             )
         conn.send(RESULT)
-        conn.wait_closed()
+        conn.see_off()
 
     heard: list[str] = []
     grown: list[int] = []
@@ -209,7 +209,7 @@ def test_pings_go_on_while_a_callback_blocks(scripted_runtime: Start) -> None:
             conn.send(frame(payload, opcode=10))
         pinged.set()
         conn.send(RESULT)
-        conn.wait_closed()
+        conn.see_off()
 
     with RawServer(play) as server:
         client = Client(server.url, ping_interval=0.05, ping_timeout=2)

@@ -197,7 +197,7 @@ def test_no_cookie_crosses_clients() -> None:
         conn.accept([("Set-Cookie", "id=s3cret; Domain=127.0.0.1; Path=/")])
         conn.read_frame()
         conn.send(frame(b'{"message_type":"result_message","data":{"type":"text","text":""}}'))
-        conn.wait_closed()
+        conn.see_off()
 
     with RawServer(play) as server:
         other = websocket.create_connection(server.url)  # somebody else in this process
@@ -238,7 +238,7 @@ def proxy() -> Iterator[tuple[RawServer, list[bytes]]]:
         conn.accept()
         conn.read_frame()
         conn.send(frame(b'{"message_type":"result_message","data":{"type":"text","text":"tunnelled"}}'))
-        conn.wait_closed()
+        conn.see_off()
 
     with RawServer(play) as server:
         yield server, requests

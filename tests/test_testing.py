@@ -1087,6 +1087,17 @@ def test_frames_legal_and_not(options: Any, head: bytes) -> None:
     assert built == head + (b"\0\0" if options.get("mask") else b"\x01\x02")
 
 
+def test_the_raw_server_answers_a_close() -> None:
+    def play(conn: RawPeer) -> None:
+        conn.accept()
+        conn.see_off()
+
+    with RawServer(play) as server, dial(server.url) as client:
+        client.send("never mind")
+        client.close(4000, "bye")
+        assert client.close_code == 4000
+
+
 def test_the_raw_server_raises_what_a_play_raises() -> None:
     def play(conn: RawPeer) -> None:
         conn.accept()
