@@ -58,6 +58,7 @@ class _StructuredOutputOf04:
     structured_output: dict[str, Any]
 
 
+Payload = Union[bytes, bytearray]
 RuntimeMessage = Union[m.AgentRuntimeMessageInterface, RawResult, UnknownMessage]
 
 
@@ -72,7 +73,7 @@ _decoder = json.JSONDecoder(parse_constant=_no_constant)
 _scan: Callable[[str, int], tuple[Any, int]] = _decoder.scan_once  # type: ignore[attr-defined] # not in typeshed
 
 
-def _parse_strictly(payload: bytes) -> Any:
+def _parse_strictly(payload: Payload) -> Any:
     try:
         return _parse_text(payload.decode())
     except UnicodeDecodeError as error:
@@ -99,7 +100,7 @@ except ImportError:
     _parse = _parse_strictly
 else:
 
-    def _parse(payload: bytes) -> Any:
+    def _parse(payload: Payload) -> Any:
         try:
             return orjson.loads(payload)
         except orjson.JSONDecodeError:
@@ -159,7 +160,7 @@ _FROM_CLIENT = _Kinds(
 )
 
 
-def decode_runtime_message(payload: bytes) -> RuntimeMessage:
+def decode_runtime_message(payload: Payload) -> RuntimeMessage:
     """The message that a runtime sent as ``payload``; raises ``ProtocolError``."""
     fields = _parse(payload)
     try:
@@ -169,7 +170,7 @@ def decode_runtime_message(payload: bytes) -> RuntimeMessage:
     return message
 
 
-def decode_client_message(payload: bytes) -> Union[m.ClientMessage, UnknownMessage]:
+def decode_client_message(payload: Payload) -> Union[m.ClientMessage, UnknownMessage]:
     """The message that a client sent as ``payload``, in either spelling; raises ``ProtocolError``."""
     fields = _parse(payload)
     if type(fields) is dict:

@@ -8,7 +8,6 @@ that a caller does, or fails to do, keeps pings from being answered.
 from __future__ import annotations
 
 import logging
-import math
 import selectors
 import ssl
 import threading
@@ -19,7 +18,7 @@ from typing import Any, Callable, Optional
 import attrs
 
 from ._deadline import Deadline
-from ._frames import Binary, Close, FrameDecoder, Opcode, Ping, encode_close, encode_frame
+from ._frames import Binary, Close, FrameDecoder, Opcode, Payload, Ping, encode_close, encode_frame
 from ._handshake import AbandonedError, Dialer, Selector, Socket, Stream, words
 from ._inbox import Batch, Inbox
 from ._keepalive import Keepalive
@@ -28,7 +27,8 @@ from .exceptions import ConnectionFailedError, ConnectionLostError, ProtocolErro
 
 logger = logging.getLogger(__name__)
 
-READ_SIZE = 256 * 1024
+# Beyond 128 KiB malloc takes each buffer from the kernel, and gives it back: page faults cost more than the reads.
+READ_SIZE = 64 * 1024
 # How much may wait undelivered before the thread stops reading: bytes on the wire, and what an object takes
 # beyond them.
 BACKLOG_LIMIT = 8 * 1024 * 1024
@@ -57,7 +57,7 @@ class WebSocketConnection:
         settings: ConnectionSettings,
         *,
         encode: Callable[[Any], bytes],
-        decode: Callable[[bytes], Any],
+        decode: Callable[[Payload], Any],
     ) -> None:
         self._encode = encode
         self._decode = decode
@@ -65,6 +65,7 @@ class WebSocketConnection:
         self._settings = settings
         self._worker: Optional[_Worker] = None
         self._thread: Optional[threading.Thread] = None
+        self._start_token = threading.Lock()  # taken by whoever starts the thread
         self._finalizer: Optional[weakref.finalize[Any, Any]] = None
         self._deadline = Deadline(None)
 
@@ -73,40 +74,49 @@ class WebSocketConnection:
         return self._worker is not None and self._worker.is_open
 
     def open(self, timeout: Optional[float]) -> None:
-        """Begin to connect; ``receive`` tells how it went. What is sent meanwhile waits for the handshake."""
+        """Begin to connect with the first ``send`` or ``receive``, which tells how it went."""
         limits = [limit for limit in (timeout, self._settings.connect_timeout) if limit is not None]
         self._deadline = Deadline(min(limits, default=None))
+        self._worker = worker = _Worker(self._dialer, self._settings, self._decode, self._deadline)
+        # A safety net: a connection that was forgotten, or lost to a signal between two lines, ends as well.
+        self._finalizer = weakref.finalize(self, worker.abandon)
+        self._finalizer.atexit = False  # type: ignore[misc, unused-ignore] # a property to older type checkers
+
+    def _start(self, worker: _Worker) -> None:
+        """Start the thread, once, when the caller has nothing left to do but to wait: they share one interpreter."""
+        if not self._start_token.acquire(blocking=False):
+            return
         try:
-            self._start()
+            self._thread = threading.Thread(target=worker.run, name="runtimeuse-connection", daemon=True)
+            self._thread.start()
         except (RuntimeError, KeyError, MemoryError) as error:
             if error.__context__ is not None:  # a signal handler's exception, which Thread.start() trips over
                 raise error.__context__ from None
             raise _not_started(self._dialer, str(error)) from error
 
-    def _start(self) -> None:
-        self._worker = worker = _Worker(self._dialer, self._settings, self._decode, self._deadline)
-        # A safety net: a connection that was forgotten, or lost to a signal between two lines, ends as well.
-        self._finalizer = weakref.finalize(self, worker.abandon)
-        self._finalizer.atexit = False  # type: ignore[misc, unused-ignore] # a property to older type checkers
-        self._thread = threading.Thread(target=worker.run, name="runtimeuse-connection", daemon=True)
-        self._thread.start()
-
     def send(self, message: Any) -> None:
-        if self._worker is not None:
-            self._worker.send(encode_frame(Opcode.TEXT, self._encode(message)))
+        worker = self._worker
+        if worker is None:
+            return
+        worker.send(encode_frame(Opcode.TEXT, self._encode(message)))
+        if self._thread is None:
+            self._start(worker)
 
     def receive(self, timeout: float) -> Batch:
-        assert self._worker is not None
-        if not self._worker.is_open and self._deadline.expired:
-            return self._receive_late()
-        limit = math.inf if self._worker.is_open else self._deadline.remaining()
-        return self._worker.inbox.get(min(timeout, limit))
+        worker = self._worker
+        assert worker is not None
+        if self._thread is None:
+            self._start(worker)
+        if worker.is_open:
+            return worker.inbox.get(timeout)
+        if self._deadline.expired:
+            return self._receive_late(worker)
+        return worker.inbox.get(min(timeout, self._deadline.remaining()))
 
-    def _receive_late(self) -> Batch:
+    def _receive_late(self, worker: _Worker) -> Batch:
         """The thread should have given up by now; if a host look-up holds it, give up without it."""
-        assert self._worker is not None
-        batch = self._worker.inbox.get(0.1)
-        if batch or self._worker.is_open:
+        batch = worker.inbox.get(0.1)
+        if batch or worker.is_open:
             return batch
         timeout = f"{self._deadline.timeout:g} s"
         raise ConnectionFailedError(
@@ -136,7 +146,7 @@ class _Worker:
     """The thread's side. Attributes without a remark are touched by the thread alone."""
 
     def __init__(
-        self, dialer: Dialer, settings: ConnectionSettings, decode: Callable[[bytes], Any], deadline: Deadline
+        self, dialer: Dialer, settings: ConnectionSettings, decode: Callable[[Payload], Any], deadline: Deadline
     ) -> None:
         self.is_open = False  # read by the caller
         self.has_dialed = False  # read by the caller
@@ -195,7 +205,8 @@ class _Worker:
         logger.debug("connected to %s", self._dialer.endpoint)
         self._keepalive.heard()
         self.is_open = True
-        self.inbox.wake()
+        if not self._outbox:  # a caller that has sent something waits for an answer, not for this
+            self.inbox.wake()
         try:
             with Selector() as selector:
                 self._loop(stream, selector)
@@ -332,7 +343,7 @@ class _Worker:
         append, decode = batch.append, self._decode
         is_wanted = self._end is None and self._close_by is None
         for event in self._decoder.feed(data):
-            if type(event) is bytes:
+            if type(event) is bytes or type(event) is bytearray:
                 if is_wanted:
                     append(decode(event))
             elif isinstance(event, Ping):

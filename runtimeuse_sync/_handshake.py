@@ -355,8 +355,10 @@ class _StandIn:
         return len(data)
 
     def recv(self, size: int) -> bytes:
-        chunk, self._answer = self._answer[:size], self._answer[size:]
-        return chunk
+        """A line, and then its end: read byte by byte, as it is asked for, it took a tenth of a call."""
+        line, end, rest = self._answer.partition(b"\n")
+        self._answer = rest if not line else end + rest
+        return line or end
 
     def gettimeout(self) -> Optional[float]:
         return None

@@ -17,11 +17,9 @@ class Waker:
     _writer: socket.socket
 
     def __init__(self) -> None:
-        self._signalled = (
-            False  # guarded by _lock: a byte is on its way, which spares a system call for each further wake
-        )
         # Reentrant, since a signal handler may interrupt its holder. Guards the descriptor against being
-        # closed, and its number reused, between the test and the write.
+        # closed, and its number reused, between the test and the write. ``clear`` does without, for it comes
+        # at the very moment at which a waking thread still holds it.
         self._lock = threading.RLock()
         self._closed = True  # guarded by _lock
 
@@ -37,23 +35,19 @@ class Waker:
 
     def wake(self) -> None:
         with self._lock:
-            if self._signalled or self._closed:
+            if self._closed:
                 return
             try:
                 self._writer.send(b"\0")
             except OSError:  # full, which wakes just as well; or nobody is left to be woken
-                return
-            # Only now: a signal in between may cost a byte too many, but not all wake-ups to come.
-            self._signalled = True
+                pass
 
     def clear(self) -> None:
         """Forget the wake-ups so far. What they were for must be looked at after this, not before."""
-        with self._lock:  # a wake in between would lose its byte, and with its mark left set all later ones
-            try:
-                self._reader.recv(64)
-            except BlockingIOError:
-                pass
-            self._signalled = False
+        try:
+            self._reader.recv(4096)
+        except BlockingIOError:
+            pass
 
     def close(self) -> None:
         with self._lock:

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Sequence
-from typing import Any, Optional, Protocol
+from typing import Any, Optional, Protocol, Union
 
 import attrs
 
@@ -97,7 +97,7 @@ def encode_message(message: ClientMessage) -> bytes:
     return _codec.encode(message)
 
 
-def decode_message(payload: bytes) -> Any:
+def decode_message(payload: Union[bytes, bytearray]) -> Any:
     """A runtime's JSON text as a message; raises ``ProtocolError``.
 
     >>> decode_message(b'{"message_type":"assistant_message","text_blocks":["hi"]}').text_blocks

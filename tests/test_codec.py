@@ -1039,7 +1039,7 @@ def handle(stream: bytes) -> int:
     decoder = FrameDecoder(1 << 20)
     found = 0
     for event in decoder.feed(stream):
-        if type(event) is bytes:
+        if isinstance(event, (bytes, bytearray)):
             message = decode_runtime_message(event)
             if isinstance(message, RawResult):
                 structure_result(message, m.ResultMessageInterface)
