@@ -117,10 +117,10 @@ def slow(url: str, pause_every: int, pause: float) -> Sample:
 
 
 def idle(url: str, calls: int, seconds: float) -> Sample:
-    is_cancelled = threading.Event()
+    events = [threading.Event() for _ in range(calls)]
     started = threading.Semaphore(0)
 
-    def call() -> None:
+    def call(is_cancelled: threading.Event) -> None:
         options = QueryOptions(
             system_prompt="",
             model="any",
@@ -132,14 +132,15 @@ def idle(url: str, calls: int, seconds: float) -> Sample:
         except CancelledException:
             pass
 
-    threads = [threading.Thread(target=call) for _ in range(calls)]
+    threads = [threading.Thread(target=call, args=(event,)) for event in events]
     for thread in threads:
         thread.start()
     for _ in threads:
         started.acquire()
     with Watch() as watch:
         time.sleep(seconds)
-    is_cancelled.set()
+    for event in events:
+        event.set()
     for thread in threads:
         thread.join()
     return watch.sample(percent=100 * watch.cpu / watch.seconds)

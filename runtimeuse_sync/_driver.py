@@ -99,7 +99,7 @@ class Driver:
         line.requests += 1
         line.connection.send(request)
         self._idle_since = time.monotonic()
-        self._cancellation.on_request(self.send_cancel)
+        self._cancellation.on_request(self.send_cancel, line.connection.wake)
 
     def start_drain(self, line: Line, on_artifact: Optional[OnArtifactUploadRequestCallback], last_result: Any) -> None:
         """Send no request; only wait for what earlier ones have left."""
@@ -131,7 +131,10 @@ class Driver:
 
     def pause(self) -> float:
         """How long to wait, at most, before looking at clock and cancellation again."""
-        return self._cancellation.pause(min(LONGEST_WAIT, self._deadline.remaining()))
+        return self._cancellation.pause(self._longest_wait())
+
+    def _longest_wait(self) -> float:
+        return min(LONGEST_WAIT, self._deadline.remaining())
 
     # --- the loop -----------------------------------------------------------------------------------
 
@@ -167,13 +170,14 @@ class Driver:
     def _wait(self) -> None:
         """Take the next batch, or find that there is none for now, or never."""
         self.check_process()
-        pause = min(self.pause(), self._drain_deadline.remaining(), self._idle_left())
+        limit = min(self._longest_wait(), self._drain_deadline.remaining(), self._idle_left())
         try:
-            batch = self._open_line.connection.receive(pause)
+            batch = self._open_line.connection.receive(self._cancellation.begin_wait(limit))
         except RuntimeUseError as error:
             self._disconnect(error)
             return
         if batch:
+            self._cancellation.end_wait()
             self._open_line.backlog.extend(batch)
             self._idle_since = time.monotonic()
         elif self._idle_left() == 0.0:
@@ -285,6 +289,7 @@ class Driver:
         self._line = None
         self.exchange.error = None
         self._cancellation.on_request(_do_nothing)
+        self._cancellation.end_wait()
 
     # --- cancelling ---------------------------------------------------------------------------------
 
@@ -305,6 +310,7 @@ class Driver:
     def cancel(self, error: Optional[BaseException], limit: float) -> None:
         """End the exchange with ``error``, and wait ``limit`` seconds for the runtime to stop."""
         if self.exchange.cancel(error):
+            self._cancellation.end_wait()
             self.is_unclean = True
             self.send_cancel()
             self._settle(Deadline(limit))

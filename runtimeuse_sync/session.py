@@ -300,6 +300,7 @@ class Session(Calls):
     def abandon(self, driver: Driver, cancellation: Cancellation) -> None:
         """See ``run.Host``."""
         self._calls.discard(cancellation)
+        cancellation.end_wait()
         if self._turn.is_held_by(driver):
             self._close(0.0)
             self._turn.give_back(driver)

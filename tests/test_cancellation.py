@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -182,6 +184,101 @@ def test_a_pause_for_an_event_is_50_ms(clock: Clock) -> None:
     cancellation = Cancellation(threading.Event(), 0.25, clock=clock)
     cancellation.requested()
     assert cancellation.pause(10.0) == pytest.approx(0.05)
+
+
+# --- many that wait ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def waiting(clock: Clock) -> Iterator[list[Cancellation]]:
+    """Three calls that wait, each with an Event of its own; the first has to look."""
+    calls = [Cancellation(threading.Event(), 0.25, clock=clock) for _ in range(3)]
+    for call in calls:
+        assert call.requested() is False
+        call.begin_wait(10.0)
+    yield calls
+    for call in calls:
+        call.end_wait()
+
+
+def pauses(calls: list[Cancellation]) -> list[float]:
+    return [round(call.begin_wait(10.0), 6) for call in calls]
+
+
+def set_event(call: Cancellation) -> None:
+    assert call._event is not None
+    call._event.set()
+
+
+def test_one_of_those_who_wait_looks_and_the_others_sleep_on(waiting: list[Cancellation]) -> None:
+    assert pauses(waiting) == [EVENT_INTERVAL, 10.0, 10.0]
+
+
+def test_the_one_that_looks_wakes_the_one_whose_event_is_set_and_no_other(
+    waiting: list[Cancellation], clock: Clock
+) -> None:
+    woken: list[int] = []
+    for number, call in enumerate(waiting):
+        call.on_request(lambda: None, wake=lambda number=number: woken.append(number))  # type: ignore[misc]
+    set_event(waiting[2])
+    clock.now += EVENT_INTERVAL
+    assert waiting[0].requested() is False
+    assert woken == [2]
+    # At once, although it has looked itself not long ago.
+    assert [call.requested() for call in waiting] == [False, False, True]
+
+
+def test_when_the_one_that_looks_is_busy_another_wakes_and_takes_its_place(waiting: list[Cancellation]) -> None:
+    woken: list[int] = []
+    waiting[1].on_request(lambda: None, wake=lambda: woken.append(1))
+    waiting[0].end_wait()
+    assert woken == [1]
+    assert pauses(waiting[1:]) == [EVENT_INTERVAL, 10.0]
+    assert pauses(waiting[:1]) == [10.0]
+
+
+def test_one_of_the_others_that_is_busy_changes_nothing(waiting: list[Cancellation], clock: Clock) -> None:
+    woken: list[int] = []
+    waiting[1].on_request(lambda: None, wake=lambda: woken.append(1))
+    waiting[1].end_wait()
+    set_event(waiting[1])
+    clock.now += EVENT_INTERVAL
+    waiting[0].requested()
+    assert woken == []
+    assert waiting[1].was_requested is False
+    assert pauses(waiting) == [0.05, 10.0, 10.0]
+
+
+def test_a_function_is_asked_by_its_own_caller_alone(waiting: list[Cancellation], clock: Clock) -> None:
+    cancellation = Cancellation(Question(), 0.25, clock=clock)
+    cancellation.requested()
+    assert cancellation.begin_wait(10.0) == 0.25
+    cancellation.end_wait()
+    assert pauses(waiting) == [EVENT_INTERVAL, 10.0, 10.0]
+
+
+def test_something_else_with_is_set_is_looked_at_by_its_own_caller_alone(
+    waiting: list[Cancellation], clock: Clock
+) -> None:
+    class Flag:
+        """It may take its time, or raise."""
+
+        def is_set(self) -> bool:
+            return False
+
+    cancellation = Cancellation(Flag(), 0.25, clock=clock)
+    cancellation.requested()
+    assert cancellation.begin_wait(10.0) == pytest.approx(EVENT_INTERVAL)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_does_not_wait_for_its_parent_to_look(waiting: list[Cancellation], clock: Clock) -> None:
+    pid = os.fork()
+    if pid == 0:
+        own = Cancellation(threading.Event(), 0.25, clock=clock)
+        own.requested()
+        os._exit(0 if own.begin_wait(10.0) < 1 else 1)
+    assert os.waitpid(pid, 0)[1] == 0
 
 
 # --- acting at once -------------------------------------------------------------------------------------

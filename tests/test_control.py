@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable
 
 import pytest
@@ -74,6 +75,23 @@ def test_an_event_reaches_a_silent_runtime_within_100_ms(scripted_runtime: Start
         Client(runtime.url).invoke(invocation(), is_cancelled=stop)
     thread.join()
     assert runtime.received_at(CancelMessage) - was_set[0] < 0.1
+
+
+def test_so_does_the_event_of_each_of_several_silent_calls(scripted_runtime: Start) -> None:
+    """One of them looks for all, and goes first here, so that another has to take its place."""
+    runtimes = [scripted_runtime(generation("0.15", Reply(hangs=True))) for _ in range(4)]
+    events = [threading.Event() for _ in runtimes]
+    with ThreadPoolExecutor(len(runtimes)) as pool:
+        calls = []
+        for runtime, event in zip(runtimes, events):
+            calls.append(pool.submit(Client(runtime.url).invoke, invocation(), is_cancelled=event))
+            runtime.wait_for(InvocationMessage)
+        for runtime, event, call in zip(runtimes, events, calls):
+            was_set = time.monotonic()
+            event.set()
+            with pytest.raises(CancelledException):
+                call.result(5)
+            assert runtime.received_at(CancelMessage) - was_set < 0.1
 
 
 def test_abort_reaches_the_runtime_while_the_caller_is_inside_a_callback(scripted_runtime: Start) -> None:
