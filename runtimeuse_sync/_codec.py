@@ -44,20 +44,6 @@ class UnknownMessage:
     message_type: str
 
 
-@attrs.frozen
-class _Tagged:
-    """What every message has."""
-
-    message_type: str
-
-
-@attrs.frozen
-class _StructuredOutputOf04:
-    """The shape of a result until 0.4."""
-
-    structured_output: dict[str, Any]
-
-
 Payload = Union[bytes, bytearray]
 RuntimeMessage = Union[m.AgentRuntimeMessageInterface, RawResult, UnknownMessage]
 
@@ -179,7 +165,9 @@ def decode_client_message(payload: Payload) -> Union[m.ClientMessage, UnknownMes
 
 
 def _decode_slowly(fields: Any, kinds: _Kinds) -> Any:
-    message_type = _structure(fields, _Tagged).message_type
+    from ._structuring import Tagged
+
+    message_type = _structure(fields, Tagged).message_type
     cls = kinds.classes.get(message_type)
     return UnknownMessage(message_type) if cls is None else _structure(fields, cls, message_type)
 
@@ -204,9 +192,11 @@ def check_result_class(cls: type[m.ResultMessageInterface]) -> None:
 
 def structure_result(result: RawResult, cls: type[ResultT]) -> ResultT:
     """The result as the class that the caller asked for; raises ``ProtocolError``."""
+    from ._structuring import StructuredOutputOf04
+
     fields = result.fields
     if "data" not in fields and "structured_output" in fields:
-        output = _structure(fields, _StructuredOutputOf04, "result_message").structured_output
+        output = _structure(fields, StructuredOutputOf04, "result_message").structured_output
         fields = {**fields, "data": {"type": "structured_output", "structured_output": output}}
     return _structure(fields, cls, _tag(cls))
 

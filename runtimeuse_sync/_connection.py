@@ -38,7 +38,7 @@ LINGER = 1.0
 _ABNORMAL = 1006
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ConnectionSettings:
     """What ``Client`` was told about connections; seconds and bytes."""
 

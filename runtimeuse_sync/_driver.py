@@ -39,7 +39,7 @@ CANCEL_WAIT = 5.0
 IMPATIENT_CANCEL_WAIT = 0.8
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Line:
     """A connection, and what has come over it without having been looked at."""
 

@@ -32,6 +32,16 @@ class Endpoint:
     port: int
     target: str = attrs.field(repr=False)
     authorization: Optional[str] = attrs.field(repr=False)
+    is_loopback: bool = attrs.field(init=False, repr=False)
+
+    @is_loopback.default
+    def _look_at_host(self) -> bool:
+        if self.host == "localhost" or self.host.endswith(".localhost"):
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.authority}"
@@ -45,15 +55,6 @@ class Endpoint:
     @property
     def is_secure(self) -> bool:
         return self.scheme == "wss"
-
-    @property
-    def is_loopback(self) -> bool:
-        if self.host == "localhost" or self.host.endswith(".localhost"):
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
 
 
 def parse_url(url: Any) -> Endpoint:

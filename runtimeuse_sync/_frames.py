@@ -71,7 +71,7 @@ class FrameDecoder:
     >>> decoder.feed(bytes([0x81, 0x02]) + b"{")
     []
     >>> decoder.feed(b"}")
-    [b'{}']
+    [bytearray(b'{}')]
     """
 
     def __init__(self, max_message_size: Optional[int]) -> None:

@@ -37,7 +37,7 @@ class AbandonedError(Exception):
     """The caller no longer wants this connection."""
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Stream:
     """An open WebSocket: its socket, and what has already been read beyond the handshake."""
 
@@ -45,12 +45,12 @@ class Stream:
     early_data: bytes
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Dialer:
     """All that is needed to open a connection."""
 
     endpoint: Endpoint
-    headers: list[tuple[str, str]] = attrs.field(repr=False)
+    headers: list[tuple[str, str]]
     proxy: Optional[Proxy]
     ssl_context: Optional[ssl.SSLContext]
 
@@ -313,11 +313,11 @@ class _Attempt:
         return _Answer(int(status), reason.strip()[:100], headers)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class _Answer:
     status: int
     reason: str
-    headers: dict[str, str] = attrs.field(repr=False)
+    headers: dict[str, str]
 
 
 def _refusal(answer: _Answer) -> str:

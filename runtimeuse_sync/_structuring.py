@@ -86,6 +86,20 @@ def _guarded(kind: type, name: str, hook: Hook) -> Hook:
     return structure
 
 
+@attrs.frozen
+class Tagged:
+    """What every message has."""
+
+    message_type: str
+
+
+@attrs.frozen
+class StructuredOutputOf04:
+    """The shape of a result until 0.4."""
+
+    structured_output: dict[str, Any]
+
+
 _Tag = Literal["text", "structured_output"]
 
 

@@ -6,6 +6,7 @@ import logging
 import math
 import threading
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Callable, Optional, Union
 
 import attrs
@@ -68,7 +69,7 @@ def check_artifacts(directories: Optional[Sequence[str]], callback: object) -> N
         raise ValueError("on_artifact_upload_request needs artifacts_dirs: the directories in the sandbox to watch")
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, repr=False)
 class CallOptions:
     """How one call is watched and bounded. What ``invoke`` and ``stream`` take as keywords.
 
@@ -101,7 +102,13 @@ class CallOptions:
         check_is_cancelled(self.is_cancelled)
 
 
-@define(kw_only=True)
+@cache
+def _shared_fields(cls: type, other: type) -> tuple[str, ...]:
+    known = attrs.fields_dict(other)
+    return tuple(a.name for a in attrs.fields(cls) if a.name in known)
+
+
+@define(kw_only=True, repr=False)
 class _RequestOptions:
     """What ``QueryOptions`` and ``ExecuteCommandsOptions`` share."""
 
@@ -125,12 +132,12 @@ class _RequestOptions:
 
     def call_options(self) -> CallOptions:
         """The part that bounds the call, checked."""
-        return CallOptions(**{a.name: getattr(self, a.name) for a in attrs.fields(CallOptions)})
+        return CallOptions(**self._fields_of(CallOptions))
 
-    def _wire_fields(self, cls: type) -> dict[str, Any]:
-        """The options that ``cls``, a message class, has a field for."""
-        shared = attrs.fields_dict(cls).keys() & attrs.fields_dict(type(self)).keys()
-        return {name: getattr(self, name) for name in shared}
+    def _fields_of(self, cls: type) -> dict[str, Any]:
+        """The options that ``cls`` has a field for."""
+        own: type = type(self)
+        return {name: getattr(self, name) for name in _shared_fields(cls, own)}
 
 
 @define(kw_only=True)
@@ -181,7 +188,7 @@ class QueryOptions(_RequestOptions):
         >>> QueryOptions(system_prompt="Be brief.").invocation("Hello").user_prompt
         'Hello'
         """
-        return m.InvocationMessage(user_prompt=prompt, **self._wire_fields(m.InvocationMessage))
+        return m.InvocationMessage(user_prompt=prompt, **self._fields_of(m.InvocationMessage))
 
 
 @define(kw_only=True)
@@ -209,4 +216,4 @@ class ExecuteCommandsOptions(_RequestOptions):
         >>> ExecuteCommandsOptions().message([m.CommandInterface(command="ls")]).commands[0].command
         'ls'
         """
-        return m.CommandExecutionMessage(commands=list(commands), **self._wire_fields(m.CommandExecutionMessage))
+        return m.CommandExecutionMessage(commands=list(commands), **self._fields_of(m.CommandExecutionMessage))

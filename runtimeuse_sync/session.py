@@ -23,7 +23,7 @@ from .transports import Transport
 ResultT = TypeVar("ResultT")
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class SessionSettings:
     """What a session takes over from its client; seconds."""
 
