@@ -1,4 +1,4 @@
-"""What the whole suite shares: the guard against leaks, and the names that docstring examples may use."""
+"""What the whole suite shares: the guard against leaks, tests that run alone, the names of docstring examples."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ import threading
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
-from typing import Any, Union
+from typing import IO, Any, Optional, Union
 
 import pytest
 from hypothesis import settings
+
+try:
+    import fcntl
+except ImportError:  # Windows: there is company there.
+    fcntl = None  # type: ignore[assignment]
 
 pytest_plugins = ["pytester"]
 
@@ -83,12 +88,46 @@ def _ends(descriptor: int) -> str:
 
 
 @pytest.fixture(autouse=True)
-def no_leaks(examples: None) -> Iterator[None]:
+def no_leaks(company: None, examples: None) -> Iterator[None]:
     """Fail a test that leaves a thread or a descriptor behind. Being the first fixture, it is torn down last."""
     before = _resources()
     yield
     if left := _left_since(before):
         pytest.fail("left behind: " + ", ".join(sorted(map(_describe, left))), pytrace=False)
+
+
+# --- alone or in company ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def door_and_room(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Optional[tuple[IO[bytes], IO[bytes]]]]:
+    """Two files that the workers of pytest-xdist lock; None where there is one process."""
+    if fcntl is None or not hasattr(request.config, "workerinput"):
+        yield None
+        return
+    shared = tmp_path_factory.getbasetemp().parent
+    with open(shared / "door", "wb") as door, open(shared / "room", "wb") as room:
+        yield door, room
+
+
+@pytest.fixture
+def company(request: pytest.FixtureRequest, door_and_room: Optional[tuple[IO[bytes], IO[bytes]]]) -> Iterator[None]:
+    """See to it that no other worker runs a test beside one that is marked ``alone``."""
+    if door_and_room is None:
+        yield
+        return
+    door, room = door_and_room
+    fcntl.flock(door, fcntl.LOCK_EX)  # Or those who can share the room would go on keeping out who cannot.
+    try:
+        fcntl.flock(room, fcntl.LOCK_EX if request.node.get_closest_marker("alone") else fcntl.LOCK_SH)
+    finally:
+        fcntl.flock(door, fcntl.LOCK_UN)
+    try:
+        yield
+    finally:
+        fcntl.flock(room, fcntl.LOCK_UN)
 
 
 # --- docstring examples ------------------------------------------------------------------------------

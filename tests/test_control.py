@@ -61,6 +61,7 @@ def after_request(runtime: ScriptedRuntime, act: Callable[[], Any]) -> threading
 # --- cancelling -------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_an_event_reaches_a_silent_runtime_within_100_ms(scripted_runtime: Start) -> None:
     runtime = scripted_runtime(generation("0.15", Reply(hangs=True)))
     stop = threading.Event()
@@ -94,6 +95,7 @@ def test_so_does_the_event_of_each_of_several_silent_calls(scripted_runtime: Sta
             assert runtime.received_at(CancelMessage) - was_set < 0.1
 
 
+@pytest.mark.alone
 def test_abort_reaches_the_runtime_while_the_caller_is_inside_a_callback(scripted_runtime: Start) -> None:
     runtime = scripted_runtime(
         generation("0.15", Reply(messages=[AssistantMessageInterface(text_blocks=["x"])] * 2, hangs=True))
@@ -123,6 +125,7 @@ def test_abort_reaches_the_runtime_while_the_caller_is_inside_a_callback(scripte
     assert len(calls) == 1  # nothing is delivered once it is cancelled
 
 
+@pytest.mark.alone
 def test_abort_of_a_waiting_call_acts_at_once(scripted_runtime: Start) -> None:
     runtime = scripted_runtime(generation("0.15", Reply(hangs=True)))
     client = Client(runtime.url)
@@ -317,6 +320,7 @@ def flood(conn: RawPeer) -> None:
         conn.send(messages)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("play", [accept_and_say_nothing, trickle_the_handshake, go_silent, stall_in_a_frame, flood])
 def test_a_timeout_holds(play: Callable[[RawPeer], None]) -> None:
     with RawServer(play) as server:
@@ -326,6 +330,7 @@ def test_a_timeout_holds(play: Callable[[RawPeer], None]) -> None:
         assert 0.3 <= time.monotonic() - began < 0.3 + 1.25
 
 
+@pytest.mark.alone
 def test_a_timeout_during_the_drain_returns_the_result(
     scripted_runtime: Start, caplog: pytest.LogCaptureFixture
 ) -> None:

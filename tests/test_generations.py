@@ -466,6 +466,7 @@ def test_the_end_of_a_session_raises_a_post_agent_error(scripted_runtime: Start,
     assert caught.value.result is not None
 
 
+@pytest.mark.alone
 def test_an_unconfirmed_cancellation_gives_the_session_up(scripted_runtime: Start) -> None:
     def script(peer: Peer) -> None:
         peer.expect(InvocationMessage)

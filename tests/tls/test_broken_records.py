@@ -95,6 +95,7 @@ class Stalled:
 PARTS = [3, 40]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("part", PARTS)
 def test_half_a_record_does_not_hold_up_a_cancellation(
     server_context: ssl.SSLContext, trust: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, part: int
@@ -122,6 +123,7 @@ def test_half_a_record_does_not_hold_up_a_cancellation(
     assert ended - aborted[0] < 0.3 + 1.0
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("part", PARTS)
 def test_half_a_record_does_not_hold_up_a_timeout(
     server_context: ssl.SSLContext, trust: ssl.SSLContext, part: int
