@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 # Beyond 128 KiB malloc takes each buffer from the kernel, and gives it back: page faults cost more than the reads.
 READ_SIZE = 64 * 1024
+# How much to read, at most, before the caller hears of it: between two batches both threads want the interpreter.
+BATCH_SIZE = 256 * 1024
 # How much may wait undelivered before the thread stops reading: bytes on the wire, and what an object takes
 # beyond them.
 BACKLOG_LIMIT = 8 * 1024 * 1024
@@ -223,7 +225,7 @@ class _Worker:
         selector.register(self.waker, selectors.EVENT_READ)
         registered = 0
         if stream.early_data:
-            self._take(stream.early_data)
+            self._take([stream.early_data])
         while not self._is_over():
             self._say_goodbye()
             self._flush(sock)
@@ -321,20 +323,21 @@ class _Worker:
         finally:  # what came before a broken TLS record counts
             if any(chunks):
                 self._keepalive.heard()
-                self._take(b"".join(chunks))
+                self._take(chunks)
         if is_end:
             self._gone = True
             self._lose(_ABNORMAL, "the connection ended without a Close frame")
 
-    def _take(self, data: bytes) -> None:
+    def _take(self, chunks: list[bytes]) -> None:
         batch: list[Any] = []
         end: Optional[RuntimeUseError] = None
         try:
-            end = self._decode_into(batch, data)
+            for data in chunks:
+                end = end or self._decode_into(batch, data)
         except ProtocolError as error:
             end = error
         if batch:
-            self.inbox.put(batch, len(data) + MESSAGE_OVERHEAD * len(batch))
+            self.inbox.put(batch, sum(map(len, chunks)) + MESSAGE_OVERHEAD * len(batch))
         if end is not None:
             self._finish(end)
 
@@ -402,15 +405,16 @@ def _has_decrypted(sock: Socket) -> bool:
 
 
 def _receive_into(chunks: list[bytes], sock: Socket) -> bool:
-    """Append what is there; True at the end. TLS gives one record a call, 16 KiB at most: several make a batch."""
+    """Append what is there, up to a batch; True at the end."""
     size = 0
     try:
-        while size < READ_SIZE:
-            chunks.append(sock.recv(READ_SIZE))
-            size += len(chunks[-1])
-            if not chunks[-1]:
+        while size < BATCH_SIZE:
+            chunk = sock.recv(READ_SIZE)
+            chunks.append(chunk)
+            size += len(chunk)
+            if not chunk:
                 return True
-            if not isinstance(sock, ssl.SSLSocket):
+            if len(chunk) < READ_SIZE and not isinstance(sock, ssl.SSLSocket):  # TLS gives one record a call
                 break
     except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
         pass

@@ -105,7 +105,10 @@ class FrameDecoder:
         while end - position >= 2 and not self._closed:
             first, length = data[position], data[position + 1]
             start = position + 2
-            if length >= 126:
+            if length == 126 and end - position >= 4 and (data[position + 2] or data[position + 3] > 125):
+                start += 2
+                length = data[position + 2] << 8 | data[position + 3]
+            elif length >= 126:
                 start += 2 if length == 126 else 8
                 if start > end and not length & _MASK:
                     break

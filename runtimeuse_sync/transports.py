@@ -172,7 +172,7 @@ class WebSocketTransport:
             ping_timeout=self.ping_timeout,
             max_message_size=self.max_message_size,
         )
-        return WebSocketConnection(dialer, settings, encode=encode_message, decode=decode_message)
+        return WebSocketConnection(dialer, settings, encode=_codec.encode, decode=_codec.decode_runtime_message)
 
 
 def _check_size(size: object) -> None:
