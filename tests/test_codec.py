@@ -18,11 +18,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtimeuse_sync import _codec
+import runtimeuse_sync
+from runtimeuse_sync import _codec, _structuring
 from runtimeuse_sync import messages as m
 from runtimeuse_sync._codec import (
     RawResult,
     UnknownMessage,
+    check_result_class,
     decode_client_message,
     decode_runtime_message,
     encode,
@@ -147,6 +149,29 @@ def test_every_message_of_the_protocol_has_its_tag() -> None:
 @pytest.mark.parametrize(("message_type", "fields", "expected"), FROM_RUNTIME[:-4])
 def test_fields_that_nobody_knows_yet_are_no_fault(message_type: str, fields: dict[str, Any], expected: Any) -> None:
     assert decode_runtime_message(payload_of(message_type, {**fields, "new": {"in": "0.99"}})) == expected
+
+
+# What is unknown has no hook, and only the slow path can say so.
+COMPILED = [row for row in FROM_RUNTIME if not isinstance(row[2], UnknownMessage)]
+
+
+@pytest.mark.parametrize(("message_type", "fields", "expected"), COMPILED)
+def test_a_good_message_is_read_by_a_hook_compiled_once(
+    message_type: str, fields: dict[str, Any], expected: Any
+) -> None:
+    # The slow path reads it as well: nobody would notice, but for the time.
+    payload = payload_of(message_type, fields)
+    decode_runtime_message(payload)
+    with mock.patch.object(_structuring, "compiled_hook", None), mock.patch.object(_codec, "_decode_slowly", None):
+        assert decode_runtime_message(payload) == expected
+
+
+def test_with_a_result_comes_what_the_caller_reads_it_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    # On the caller's thread a signal could land in the middle of the import.
+    monkeypatch.delitem(sys.modules, "runtimeuse_sync._structuring")
+    monkeypatch.delattr(runtimeuse_sync, "_structuring")
+    decode_runtime_message(payload_of("result_message", {}))
+    assert "runtimeuse_sync._structuring" in sys.modules
 
 
 # One value of each JSON type, and what it is called.
@@ -628,6 +653,12 @@ class Undecided(m.ResultMessageInterface):
 def test_no_exception_of_cattrs_reaches_the_user() -> None:
     with contextlib.suppress(TypeError, ProtocolError):
         result({"data": DATA, "either": 3}, Undecided)
+
+
+def test_a_class_that_no_json_can_be_read_into_is_refused_before_there_is_any() -> None:
+    check_result_class(Scored)
+    with pytest.raises(TypeError, match="^Undecided has a field whose type cannot be read from JSON: "):
+        check_result_class(Undecided)
 
 
 # --- nothing of the payload in an error -----------------------------------------------------------------------
