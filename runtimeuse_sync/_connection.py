@@ -18,7 +18,7 @@ from typing import Any, Callable, Optional
 import attrs
 
 from ._deadline import Deadline
-from ._frames import Binary, Close, FrameDecoder, Opcode, Payload, Ping, encode_close, encode_frame
+from ._frames import Binary, Close, Event, FrameDecoder, Opcode, Payload, Ping, encode_close, encode_frame
 from ._handshake import AbandonedError, Dialer, Selector, Socket, Stream, words
 from ._inbox import Batch, Inbox
 from ._keepalive import Keepalive
@@ -38,6 +38,8 @@ MESSAGE_OVERHEAD = 200
 # Seconds to wait, after the end, for the peer to read the goodbye and close.
 LINGER = 1.0
 _ABNORMAL = 1006
+# What a read without anything to read raises.
+_NOTHING_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -225,38 +227,49 @@ class _Worker:
         selector.register(self.waker, selectors.EVENT_READ)
         registered = 0
         if stream.early_data:
-            self._take([stream.early_data])
+            self._take(self._decoder.feed(stream.early_data), len(stream.early_data))
         while not self._is_over():
             self._say_goodbye()
             self._flush(sock)
-            registered = _register(selector, sock, registered, self._interest())
-            ready = {key.fileobj for key, _ in selector.select(self._patience(sock))}
+            reads = self._reads()
+            registered = _register(selector, sock, registered, self._interest(reads))
+            patience = self._patience(sock, reads)
+            if not patience:
+                self._keep_alive(reads)
+            ready = [key.fileobj for key, _ in selector.select(patience)]
             if self.waker in ready:
                 self.waker.clear()
-            if registered & selectors.EVENT_READ and (sock in ready or _has_decrypted(sock)):
+            if reads and (sock in ready or _has_decrypted(sock)):
                 self._read(sock)
-            self._keep_alive()
 
-    def _interest(self) -> int:
+    def _is_leaving(self) -> bool:
+        return self._end is not None or self._close_by is not None
+
+    def _is_over(self) -> bool:
+        deadlines = self._deadlines()
+        if not deadlines:
+            return False
+        if self._peer_closed and self._close_sent and not self._unsent:
+            return True
+        return self._gone or any(deadline.expired for deadline in deadlines)
+
+    def _deadlines(self) -> list[Deadline]:
+        return [deadline for deadline in (self._close_by, self._leave_by) if deadline is not None]
+
+    def _interest(self, reads: bool) -> int:
         write = self._unsent and not self._write_wants_read
-        return (selectors.EVENT_READ if self._reads() else 0) | (selectors.EVENT_WRITE if write else 0)
+        return (selectors.EVENT_READ if reads else 0) | (selectors.EVENT_WRITE if write else 0)
 
     def _reads(self) -> bool:
         """Not while the inbox is full. On the way out, what comes is thrown away, so there is room."""
-        return self._end is not None or self._close_by is not None or not self.inbox.is_full()
+        return self._is_leaving() or not self.inbox.is_full()
 
-    def _patience(self, sock: Socket) -> float:
+    def _patience(self, sock: Socket, reads: bool) -> float:
         """Seconds until there is something to do without being woken."""
-        if self._reads() and _has_decrypted(sock):
+        if reads and _has_decrypted(sock):
             return 0.0
-        deadlines = [d.remaining() for d in (self._close_by, self._leave_by) if d is not None]
-        return min(deadlines) if deadlines else self._keepalive.pause()
-
-    def _is_over(self) -> bool:
-        if self._peer_closed and self._close_sent and not self._unsent:
-            return True
-        deadlines = [d for d in (self._close_by, self._leave_by) if d is not None]
-        return self._gone or any(deadline.expired for deadline in deadlines)
+        deadlines = self._deadlines()
+        return min(deadline.remaining() for deadline in deadlines) if deadlines else self._keepalive.pause()
 
     def _fail(self, error: Exception) -> None:
         name = words(error) if isinstance(error, OSError) else type(error).__name__
@@ -282,7 +295,7 @@ class _Worker:
 
     def _say_goodbye(self) -> None:
         """Put a Close frame behind all that waits, once this side or the peer is done. Nothing follows it."""
-        if not self._close_sent and (self._end is not None or self._close_by is not None):
+        if not self._close_sent and self._is_leaving():
             self._close_sent = True
             waiting = _joined(self._outbox) if self._outbox else b""
             self._unsent = memoryview(b"".join((self._unsent, waiting, encode_close(_close_code(self._end)))))
@@ -317,35 +330,47 @@ class _Worker:
 
     def _read(self, sock: Socket) -> None:
         self._write_wants_read = False
-        chunks: list[bytes] = []
-        try:
-            is_end = _receive_into(chunks, sock)
-        finally:  # what came before a broken TLS record counts
-            if any(chunks):
-                self._keepalive.heard()
-                self._take(chunks)
+        is_end = self._read_payload(sock) if self._decoder.missing > READ_SIZE else self._read_batch(sock)
         if is_end:
             self._gone = True
             self._lose(_ABNORMAL, "the connection ended without a Close frame")
 
-    def _take(self, chunks: list[bytes]) -> None:
+    def _read_payload(self, sock: Socket) -> bool:
+        """The rest of a large payload, straight into its place: to gather and copy it costs as much as to parse it."""
+        try:
+            size = sock.recv_into(self._decoder.room())
+        except _NOTHING_YET:
+            return False
+        if size:
+            self._take(self._decoder.fill(size), size)
+        return not size
+
+    def _read_batch(self, sock: Socket) -> bool:
+        chunks: list[bytes] = []
+        try:
+            return _receive_into(chunks, sock)
+        finally:  # what came before a broken TLS record counts
+            if any(chunks):
+                self._take([event for chunk in chunks for event in self._decoder.feed(chunk)], sum(map(len, chunks)))
+
+    def _take(self, events: list[Event], size: int) -> None:
+        self._keepalive.heard()
         batch: list[Any] = []
         end: Optional[RuntimeUseError] = None
         try:
-            for data in chunks:
-                end = end or self._decode_into(batch, data)
+            end = self._decode_into(batch, events)
         except ProtocolError as error:
             end = error
         if batch:
-            self.inbox.put(batch, sum(map(len, chunks)) + MESSAGE_OVERHEAD * len(batch))
+            self.inbox.put(batch, size + MESSAGE_OVERHEAD * len(batch))
         if end is not None:
             self._finish(end)
 
-    def _decode_into(self, batch: list[Any], data: bytes) -> Optional[RuntimeUseError]:
-        """Decode what ``data`` completes, answer pings, and return the peer's goodbye, if there is one."""
+    def _decode_into(self, batch: list[Any], events: list[Event]) -> Optional[RuntimeUseError]:
+        """Decode messages, answer pings, and return the peer's goodbye, if there is one."""
         append, decode = batch.append, self._decode
-        is_wanted = self._end is None and self._close_by is None
-        for event in self._decoder.feed(data):
+        is_wanted = not self._is_leaving()
+        for event in events:
             if type(event) is bytes or type(event) is bytearray:
                 if is_wanted:
                     append(decode(event))
@@ -363,10 +388,10 @@ class _Worker:
 
     # --- keepalive ----------------------------------------------------------------------------------
 
-    def _keep_alive(self) -> None:
-        if self._end is not None or self._close_by is not None:
+    def _keep_alive(self, reads: bool) -> None:
+        if self._is_leaving():
             return
-        if not self._reads():
+        if not reads:
             # The answer to a ping may be among what this side leaves unread.
             self._keepalive.heard()
         if self._keepalive.is_dead():
@@ -416,7 +441,7 @@ def _receive_into(chunks: list[bytes], sock: Socket) -> bool:
                 return True
             if len(chunk) < READ_SIZE and not isinstance(sock, ssl.SSLSocket):  # TLS gives one record a call
                 break
-    except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+    except _NOTHING_YET:
         pass
     return False
 

@@ -59,6 +59,8 @@ _FIN, _RESERVED, _OPCODE, _MASK = 0x80, 0x70, 0x0F, 0x80
 _WHOLE_TEXT = _FIN | Opcode.TEXT
 _OPCODES = frozenset(Opcode)
 NO_CODE = 1005
+# How much of a payload is made room for before any of it has come; twice as much whenever that is full.
+_ROOM = 16 * 1024 * 1024
 _CODES_ON_THE_WIRE = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
 
 
@@ -80,8 +82,9 @@ class FrameDecoder:
         self._limit = max_message_size
         self._head = b""  # bytes of a frame whose header is not complete
         self._first = 0  # first byte of the frame whose payload is not complete
-        self._missing = 0  # bytes that its payload lacks
-        self._payload = bytearray()  # those that are there
+        self._payload = bytearray()  # that payload, as far as there is room for it
+        self._filled = 0  # bytes of it that are there
+        self.missing = 0  # bytes that it lacks
         self._opcode: Optional[int] = None  # of the fragmented message under way
         self._message = bytearray()  # its fragments
 
@@ -97,7 +100,7 @@ class FrameDecoder:
         return events
 
     def _decode(self, data: bytes, events: list[Event]) -> None:
-        position = self._complete(data, events) if self._missing else 0
+        position = self._complete(data, events) if self.missing else 0
         if self._head:
             data, self._head = self._head + data, b""
         # The hot loop: one pass, locals only, whole text frames without a call.
@@ -119,22 +122,40 @@ class FrameDecoder:
             else:
                 self._check(first, length)
                 if stop > end:
-                    self._first, self._missing = first, stop - end
-                    self._payload += data[start:]
+                    self._begin(first, length, data[start:])
                     return
                 self._take(first, data[start:stop], events)
             position = stop
         self._head = data[position:]
 
+    def _begin(self, first: int, length: int, data: bytes) -> None:
+        """A payload of which only ``data`` is there. What it promises may be a lie: room is made bit by bit."""
+        self._first, self._payload = first, bytearray(min(length, _ROOM))
+        self._payload[: len(data)] = data
+        self._filled, self.missing = len(data), length - len(data)
+
     def _complete(self, data: bytes, events: list[Event]) -> int:
         """Go on with a payload that an earlier chunk began; return where the next frame starts."""
-        position = min(self._missing, len(data))
-        self._payload += data if position == len(data) else data[:position]
-        self._missing -= position
-        if not self._missing:
+        position = min(self.missing, len(data))
+        self._payload[self._filled : self._filled + position] = data[:position]
+        events += self.fill(position)
+        return position
+
+    def room(self) -> memoryview:
+        """Where the next of the ``missing`` bytes belong: who reads them straight into it, calls ``fill`` then."""
+        if self._filled == len(self._payload):
+            self._payload += bytes(min(self.missing, self._filled))
+        return memoryview(self._payload)[self._filled :]
+
+    def fill(self, size: int) -> list[Event]:
+        """The events that ``size`` more bytes complete, which are in their place."""
+        events: list[Event] = []
+        self._filled += size
+        self.missing -= size
+        if not self.missing:
             payload, self._payload = self._payload, bytearray()
             self._take(self._first, payload, events)
-        return position
+        return events
 
     def _check(self, first: int, length: int) -> None:
         """Refuse a frame from its header."""

@@ -569,21 +569,63 @@ def test_what_never_ends_is_not_kept(endless: bytes) -> None:
 
 
 class Counting(bytearray):
-    """A buffer that counts the bytes that are appended to it: the work that joining costs."""
+    """A buffer that counts the bytes that are put into it: the work that joining costs."""
 
-    appended = 0
+    copied = 0
 
     def __iadd__(self, more: Any) -> Counting:
-        Counting.appended += len(more)
+        Counting.copied += len(more)
         super().__iadd__(more)
         return self
+
+    def __setitem__(self, where: Any, what: Any) -> None:
+        Counting.copied += len(what)
+        super().__setitem__(where, what)
 
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> type[Counting]:
     monkeypatch.setattr(_frames, "bytearray", Counting, raising=False)
-    monkeypatch.setattr(Counting, "appended", 0)
+    monkeypatch.setattr(Counting, "copied", 0)
     return Counting
+
+
+def test_a_payload_may_be_read_straight_into_its_place() -> None:
+    text = bytes(range(256)) * 1024
+    decoder = FrameDecoder(None)
+    stream = memoryview(frame(TEXT, text) + frame(TEXT, b"next"))
+    assert decoder.feed(bytes(stream[:1000])) == []
+    events, position = [], 1000
+    while decoder.missing:
+        with decoder.room() as room:
+            size = min(len(room), 50_000)
+            room[:size] = stream[position : position + size]
+        events += decoder.fill(size)
+        position += size
+    assert events + decoder.feed(bytes(stream[position:])) == [text, b"next"]
+
+
+def test_room_is_made_as_the_payload_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_frames, "_ROOM", 8)
+    decoder = FrameDecoder(None)
+    decoder.feed(b"\x81" + length_bytes(1 << 40) + b"abc")
+    sizes = []
+    for _ in range(4):
+        with decoder.room() as room:
+            sizes.append(len(room))
+        assert decoder.fill(sizes[-1]) == []
+    assert sizes == [5, 8, 16, 32]
+    assert decoder.missing == (1 << 40) - 64
+
+
+def test_no_more_room_is_made_than_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_frames, "_ROOM", 200)
+    decoder = FrameDecoder(None)
+    decoder.feed(frame(TEXT, b"x" * 300)[:-100])
+    with decoder.room() as room:
+        assert len(room) == 100
+        room[:] = b"y" * 100
+    assert decoder.fill(100) == [b"x" * 200 + b"y" * 100]
 
 
 def test_joining_16_000_fragments_handles_each_byte_once(counted: type[Counting]) -> None:
@@ -593,7 +635,7 @@ def test_joining_16_000_fragments_handles_each_byte_once(counted: type[Counting]
         events += decoder.feed(frame(CONTINUATION, b"y" * 64, fin=False))
     events += decoder.feed(frame(CONTINUATION, b"z" * 64))
     assert events == [b"x" * 64 + b"y" * 64 * 15_998 + b"z" * 64]
-    assert counted.appended == 64 * 16_000
+    assert counted.copied == 64 * 16_000
 
 
 def test_a_large_payload_in_small_chunks_handles_each_byte_once(counted: type[Counting]) -> None:
@@ -602,7 +644,7 @@ def test_a_large_payload_in_small_chunks_handles_each_byte_once(counted: type[Co
     decoder = FrameDecoder(None)
     events = [event for at in range(0, len(stream), 100) for event in decoder.feed(stream[at : at + 100])]
     assert events == [b"x" * size]
-    assert counted.appended == size
+    assert counted.copied == size
 
 
 # --- the other way ------------------------------------------------------------------------------------
