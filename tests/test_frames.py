@@ -685,6 +685,16 @@ def test_a_frame_has_its_opcode_and_is_the_last_of_its_message(key: bytes, opcod
     assert encode_frame(opcode, b"") == bytes([first, 0x80]) + key
 
 
+def test_masking_takes_four_times_the_size_of_the_payload_and_no_more() -> None:
+    payload = b"x" * (1 << 20)
+    tracemalloc.start()
+    try:
+        encode_frame(Opcode.BINARY, payload)
+        assert tracemalloc.get_traced_memory()[1] < 4.5 * len(payload)
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("size", range(12))
 def test_masking_leaves_leading_zeros_alone(key: bytes, size: int) -> None:
     # A key that begins with the payload's first byte gives a zero, which a number has no digit for.

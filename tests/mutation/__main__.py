@@ -1,8 +1,8 @@
 """Does the suite notice if the library misbehaves? ``python -m tests.mutation`` changes it place by place, and asks.
 
 Cosmic Ray knows what can be changed and how. The tests are collected once; each mutant is tested in a fork of the
-process that did it, where it takes the place of the function that it is a mutant of. One that is none of a function,
-or survives that, has its module imported and the tests collected anew: the import itself may run what has changed.
+process that did it, where it takes the place of the function that it is a mutant of. Where that comes too late, for
+what has changed is run by the import, the module is imported and its tests are collected anew.
 Tests that draw at random are left out, so that nothing is noticed by luck, and all is noticed again tomorrow.
 """
 
@@ -99,6 +99,7 @@ class Target:
     tree: Any
     items: list[Any]
     durations: dict[str, float]  # seconds that each test takes
+    imported: set[CodeType]  # what has been run before any test
     seconds: float  # that all take on the processor
 
 
@@ -167,16 +168,16 @@ def _test(target: Target, mutant: Mutant) -> NoReturn:
 
 
 def _graft(target: Target, names: list[str], code: CodeType) -> bool:
-    """Give the function the body that it has in ``code``, whoever holds it; whether that is possible."""
+    """Give the function the body that it has in ``code``, whoever holds it; whether that can be done in time."""
     function: Any = sys.modules[f"{PACKAGE}.{target.name}"]
     for name in names:
         code = next(const for const in code.co_consts if isinstance(const, CodeType) and const.co_name == name)
         function = vars(function)[name]
-    try:
-        getattr(function, "fget", function).__code__ = code
-    except ValueError:  # it closes over other variables
-        return False
-    return True
+    function = getattr(function, "fget", function)
+    is_late = function.__code__ in target.imported or len(function.__code__.co_freevars) != len(code.co_freevars)
+    if not is_late:
+        function.__code__ = code
+    return not is_late
 
 
 def run(items: list[Any]) -> int:
@@ -231,7 +232,7 @@ class Stopwatch:
         self.durations[report.nodeid] += report.duration
 
 
-def as_it_is(name: str, items: list[Any]) -> Target:
+def as_it_is(name: str, items: list[Any], imported: set[CodeType]) -> Target:
     """The module, whose tests have to pass before any mutant is blamed for a failure."""
     path = ROOT / PACKAGE / f"{name}.py"
     source = path.read_text(encoding="utf-8")
@@ -250,7 +251,7 @@ def as_it_is(name: str, items: list[Any]) -> Target:
         pytest.exit(f"{MODULES[name]} fails without any mutant", 1)
     measured = json.loads(durations)
     items.sort(key=lambda item: measured[item.nodeid])
-    return Target(name, path, source, get_ast(source), items, measured, used.ru_utime + used.ru_stime)
+    return Target(name, path, source, get_ast(source), items, measured, imported, used.ru_utime + used.ru_stime)
 
 
 def _time(items: list[Any], pipe: int) -> NoReturn:
@@ -276,11 +277,7 @@ def outcomes(target: Target) -> Iterator[tuple[Mutant, Optional[str]]]:
             mutant = waiting.pop()
             running[start(target, mutant)] = mutant
         pid, status = os.wait()
-        mutant, outcome = running.pop(pid), outcome_of(status)
-        if outcome == SURVIVED and mutant.names:
-            waiting.append(attrs.evolve(mutant, names=[]))
-        else:
-            yield mutant, outcome
+        yield running.pop(pid), outcome_of(status)
 
 
 def describe(target: Target, mutant: Mutant) -> str:
@@ -306,7 +303,16 @@ class Experiment(Selection):
         super().__init__({})
         self.total: Counter[str] = Counter()
         self.survivors: list[str] = []
+        self.imported: set[CodeType] = set()
         self.passed = False
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collection(self) -> Iterator[None]:
+        sys.setprofile(lambda frame, *_: self.imported.add(frame.f_code))
+        try:
+            return (yield)
+        finally:
+            sys.setprofile(None)
 
     def pytest_runtestloop(self, session: Any) -> bool:
         if session.testsfailed:
@@ -319,7 +325,8 @@ class Experiment(Selection):
         return True
 
     def _try_all(self, name: str, items: list[Any]) -> bool:
-        target = as_it_is(name, [item for item in items if item.nodeid.startswith(MODULES[name])])
+        own = [item for item in items if item.nodeid.startswith(MODULES[name])]
+        target = as_it_is(name, own, self.imported)
         found = [(mutant, outcome) for mutant, outcome in outcomes(target) if outcome is not None]
         counted = Counter(outcome for _, outcome in found)
         self.total += counted
