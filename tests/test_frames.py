@@ -606,7 +606,7 @@ def test_a_payload_may_be_read_straight_into_its_place() -> None:
 
 
 def test_room_is_made_as_the_payload_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_frames, "_ROOM", 8)
+    monkeypatch.setattr(_frames, "_ROOM", 1000)
     decoder = FrameDecoder(None)
     decoder.feed(b"\x81" + length_bytes(1 << 40) + b"abc")
     sizes = []
@@ -614,8 +614,14 @@ def test_room_is_made_as_the_payload_comes(monkeypatch: pytest.MonkeyPatch) -> N
         with decoder.room() as room:
             sizes.append(len(room))
         assert decoder.fill(sizes[-1]) == []
-    assert sizes == [5, 8, 16, 32]
-    assert decoder.missing == (1 << 40) - 64
+    assert sizes == [997, 1000, 2000, 4000]
+    assert decoder.missing == (1 << 40) - 8000
+
+
+def test_a_promise_alone_makes_room_for_16_mib() -> None:
+    decoder = FrameDecoder(None)
+    decoder.feed(b"\x81" + length_bytes(1 << 40) + b"abc")
+    assert len(decoder.room()) == (16 << 20) - 3
 
 
 def test_no_more_room_is_made_than_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
