@@ -203,13 +203,15 @@ def structure_result(result: RawResult, cls: type[ResultT]) -> ResultT:
 
 # --- message -> payload -----------------------------------------------------------------------------
 
+_to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
 
 def encode(message: Any) -> bytes:
     """``message`` as JSON. A field that is None is left out: ``null`` broke some releases."""
     fields = attrs.asdict(message, filter=lambda _, value: value is not None)
     if isinstance(message, (m.InvocationMessage, m.CommandExecutionMessage)):
         fields = _with_old_names(fields)
-    return json.dumps(fields, separators=(",", ":"), allow_nan=False).encode()
+    return _to_json(fields).encode()
 
 
 def _with_old_names(fields: Fields) -> Fields:

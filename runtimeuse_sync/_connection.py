@@ -13,6 +13,7 @@ import ssl
 import threading
 import weakref
 from collections import deque
+from collections.abc import Collection
 from typing import Any, Callable, Optional
 
 import attrs
@@ -128,6 +129,14 @@ class WebSocketConnection:
             reason="timed out",
         )
 
+    def close_after(self, classes: Collection[type]) -> None:
+        """Begin the goodbye, without waiting to be told, once the last that has come is of one of ``classes``.
+
+        Waiting costs two changes of threads, of the seven that a call takes: a tenth of its time.
+        """
+        if self._worker is not None:
+            self._worker.last_classes = classes
+
     def wake(self) -> None:
         if self._worker is not None:
             self._worker.inbox.wake()
@@ -154,6 +163,7 @@ class _Worker:
     ) -> None:
         self.is_open = False  # read by the caller
         self.has_dialed = False  # read by the caller
+        self.last_classes: Collection[type] = ()  # written by the caller, before the first send
         self.waker = Waker()
         self.inbox = Inbox(BACKLOG_LIMIT, self.waker.wake)
         self._dialer = dialer
@@ -166,6 +176,7 @@ class _Worker:
         self._unsent = memoryview(b"")
         self._write_wants_read = False  # TLS has to read before it can write
         self._end: Optional[RuntimeUseError] = None  # why it ended; the first reason wins
+        self._is_done = False  # the last that was wanted has come
         self._leave_by: Optional[Deadline] = None  # how long to wait for the peer after the end
         self._write_error: Optional[OSError] = None
         self._close_sent = False
@@ -243,7 +254,7 @@ class _Worker:
                 self._read(sock)
 
     def _is_leaving(self) -> bool:
-        return self._end is not None or self._close_by is not None
+        return self._end is not None or self._close_by is not None or self._is_done
 
     def _is_over(self) -> bool:
         deadlines = self._deadlines()
@@ -362,6 +373,9 @@ class _Worker:
         except ProtocolError as error:
             end = error
         if batch:
+            if type(batch[-1]) in self.last_classes:
+                self._is_done = True
+                self._leave_by = Deadline(LINGER)
             self.inbox.put(batch, size + MESSAGE_OVERHEAD * len(batch))
         if end is not None:
             self._finish(end)

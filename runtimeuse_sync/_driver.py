@@ -19,7 +19,7 @@ from . import messages as m
 from ._cancellation import Cancellation
 from ._codec import RawResult, UnknownMessage, structure_result
 from ._deadline import Deadline
-from ._exchange import Exchange, Phase, Step
+from ._exchange import RESULTS, Exchange, Phase, Step
 from .exceptions import (
     CancelledException,
     ConnectionFailedError,
@@ -97,9 +97,15 @@ class Driver:
         # Noted before it is sent: if a signal comes between the two, a cancel_message too many does no harm.
         self.exchange.start()
         line.requests += 1
+        self._announce_the_end(line.connection)
         line.connection.send(request)
         self._idle_since = time.monotonic()
         self._cancellation.on_request(self.send_cancel, line.connection.wake)
+
+    def _announce_the_end(self, connection: Connection) -> None:
+        close_after = getattr(connection, "close_after", None)
+        if close_after is not None and self._is_last and not self.exchange.drains:
+            close_after(RESULTS)
 
     def start_drain(self, line: Line, on_artifact: Optional[OnArtifactUploadRequestCallback], last_result: Any) -> None:
         """Send no request; only wait for what earlier ones have left."""

@@ -73,6 +73,8 @@ _KINDS: dict[type, Kind] = {
     UnknownMessage: Kind.UNKNOWN,
 }
 
+RESULTS = frozenset(cls for cls, kind in _KINDS.items() if kind is Kind.RESULT)
+
 # (phase, kind) -> (what to do, the next phase). What is not listed is skipped and changes nothing.
 _RULES: dict[tuple[Phase, Kind], tuple[Step, Phase]] = {
     (Phase.RUNNING, Kind.EVENT): (Step.DELIVER, Phase.RUNNING),

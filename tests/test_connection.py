@@ -246,6 +246,47 @@ def test_the_connection_is_closed_with_a_closing_handshake() -> None:
     assert closing == [(8, b"\x03\xe8")]
 
 
+def test_the_goodbye_of_a_one_shot_call_does_not_wait_for_its_callbacks() -> None:
+    said_goodbye = threading.Event()
+
+    def play(conn: RawPeer) -> None:
+        conn.accept()
+        conn.read_frame()
+        conn.send(GOOD)
+        conn.send(RESULT)
+        opcode, payload = conn.read_frame()
+        said_goodbye.set()
+        conn.send(frame(payload, opcode))
+
+    waited: list[bool] = []
+    with RawServer(play) as server:
+        result = Client(server.url).invoke(
+            invocation(), on_assistant_message=lambda message: waited.append(said_goodbye.wait(5))
+        )
+    assert waited == [True]
+    assert result.text == "done"
+
+
+def test_that_of_one_that_has_artifacts_to_come_does() -> None:
+    end_session, closing = [], []
+
+    def play(conn: RawPeer) -> None:
+        conn.accept()
+        conn.read_frame()
+        conn.send(RESULT)
+        end_session.append(json.loads(conn.read_frame()[1]))
+        conn.send(frame(b'{"message_type":"end_session_confirm_message"}'))
+        closing.append(conn.read_frame())
+        conn.send(frame(closing[0][1], opcode=8))
+
+    with RawServer(play) as server:
+        Client(server.url).invoke(
+            invocation(artifacts_dirs=["/out"]), on_artifact_upload_request=lambda request: ("https://x", "text/plain")
+        )
+    assert end_session == [{"message_type": "end_session_message"}]
+    assert closing == [(8, b"\x03\xe8")]
+
+
 def test_a_peer_that_does_not_answer_the_goodbye_is_left_after_a_second() -> None:
     with RawServer(answer_with(RESULT)) as server:
         began = time.monotonic()

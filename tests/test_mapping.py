@@ -511,7 +511,7 @@ def test_what_the_fast_parser_raises(client: Client, monkeypatch: pytest.MonkeyP
 def test_what_the_encoder_raises(client: Client, monkeypatch: pytest.MonkeyPatch, cls: type[Exception]) -> None:
     """On the caller's thread, for a message that was made wrong behind its class's back."""
     fault = Fault(make(cls))
-    monkeypatch.setattr(_codec, "json", copy_of(json, dumps=fault.before(json.dumps)))
+    monkeypatch.setattr(_codec, "_to_json", fault.before(_codec._to_json))
     outcome = outcome_of(client)
     assert isinstance(outcome, (RuntimeUseError, TypeError, ValueError))
     assert fault.was_reached
