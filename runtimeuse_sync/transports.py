@@ -35,9 +35,10 @@ from typing import Any, Optional, Protocol, Union
 import attrs
 
 from . import _codec, _proxy
-from ._connection import ConnectionSettings, WebSocketConnection
+from ._connection import WebSocketConnection
 from ._endpoint import Endpoint, HeaderSource, check_header_source, parse_url, read_headers
 from ._handshake import Dialer
+from ._worker import ConnectionSettings
 from .messages import ClientMessage
 from .options import check_seconds
 

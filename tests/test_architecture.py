@@ -31,6 +31,7 @@ ORDER = (
     "_handshake",
     "_inbox",
     "_keepalive",
+    "_worker",
     "_connection",
     "transports",
     "_exchange",

@@ -37,6 +37,7 @@ from runtimeuse_sync import (
     _handshake,
     _structuring,
     _waker,
+    _worker,
 )
 from runtimeuse_sync.testing import ScriptedRuntime, generation
 
@@ -248,8 +249,8 @@ SOCKET_PLACES: dict[str, tuple[Place, int, type[RuntimeUseError]]] = {
     "register in the handshake": (of_selector(_handshake, "register"), 1, ConnectionFailedError),
     "send the request": (of_socket("send"), 2, ConnectionLostError),
     "receive the result": (of_last_recv, 1, ConnectionLostError),
-    "select": (of_selector(_connection, "select"), 1, ConnectionLostError),
-    "register": (of_selector(_connection, "register"), 1, ConnectionLostError),
+    "select": (of_selector(_worker, "select"), 1, ConnectionLostError),
+    "register": (of_selector(_worker, "register"), 1, ConnectionLostError),
     "hear a wake-up": (of_wake_up("recv"), 1, RuntimeUseError),
     "wake up": (of_wake_up("send"), 1, RuntimeUseError),
     "close": (of_socket("close"), 1, RuntimeUseError),
@@ -263,7 +264,7 @@ OF_SYSTEM = {"wake up", "close"}
 @pytest.fixture(autouse=True)
 def no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a failed write the peer has a second to say why; here it has nothing to say."""
-    monkeypatch.setattr(_connection, "LINGER", 0.02)
+    monkeypatch.setattr(_worker, "LINGER", 0.02)
 
 
 def outcome_of(client: Client, timeout: float = LIMIT) -> Any:
@@ -327,7 +328,7 @@ def test_even_the_death_of_the_thread_ends_the_call(scripted_runtime: Start, mon
         pass
 
     client = Client(scripted_runtime(generation("0.15")).url)
-    of_selector(_connection, "select")(monkeypatch, Fault(Death()))
+    of_selector(_worker, "select")(monkeypatch, Fault(Death()))
     assert isinstance(outcome_of(client), RuntimeUseError)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Callable
 
 import pytest
 
-from runtimeuse_sync import Client, _codec, _connection
+from runtimeuse_sync import Client, _codec, _worker
 from runtimeuse_sync._inbox import Inbox
 from runtimeuse_sync._waker import Waker
 
@@ -45,8 +45,8 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         monkeypatch.setattr(owner, name, counted)
 
-    count(_connection, "_receive_into")
-    count(_connection.Selector, "select")
+    count(_worker, "_receive_into")
+    count(_worker.Selector, "select")
     count(Inbox, "put")
     count(Inbox, "get")
     count(Waker, "wake")

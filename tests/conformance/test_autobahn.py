@@ -54,7 +54,7 @@ def play(url: str, *, at_once: bool) -> None:
 
 @pytest.mark.parametrize("at_once", [True, False], ids=["answered at once", "answered by the caller"])
 def test_every_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: bool) -> None:
-    monkeypatch.setattr(_connection, "_Worker", EchoWorker)
+    monkeypatch.setattr(_connection, "Worker", EchoWorker)
     with fuzzing_server(tmp_path) as url:
         play(url, at_once=at_once)
     cases = json.loads((tmp_path / "index.json").read_text())["runtimeuse-sync"]

@@ -152,7 +152,7 @@ def test_what_tls_has_decrypted_waits_for_a_slow_caller_and_is_not_forgotten(
     server_context: ssl.SSLContext, trust: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server has long fallen silent when the caller goes on: nothing on the wire wakes the thread."""
-    monkeypatch.setattr("runtimeuse_sync._connection.BACKLOG_LIMIT", 10_000)
+    monkeypatch.setattr("runtimeuse_sync._worker.BACKLOG_LIMIT", 10_000)
     sent = threading.Event()
 
     def play(peer: RawPeer, tls: Secured) -> None:
