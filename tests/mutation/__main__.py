@@ -339,7 +339,7 @@ def main() -> int:
     experiment = Experiment()
     pytest.main([*PYTEST, *MODULES.values()], plugins=[experiment])
     if not experiment.passed:
-        print(f"\nLess than {GOAL} % of the mutants of each module, and of all, are noticed.")
+        print(f"\nFailed: {GOAL} % of the mutants of each module, and of all, have to be noticed.")
     return not experiment.passed
 
 
