@@ -147,8 +147,9 @@ class Driver:
     def deliveries(self) -> Iterator[Any]:
         """What the caller is to see, in wire order; raises the outcome if it is an error."""
         exchange, backlog, clock = self.exchange, self._open_line.backlog, time.monotonic
+        over, deliver, result = Phase.OVER, Step.DELIVER, Step.RESULT  # looked up once: see _exchange
         try:
-            while exchange.phase is not Phase.OVER:  # a property would cost a call a message
+            while exchange.phase is not over:  # a property would cost a call a message
                 if clock() >= self._look_at:
                     self._look()
                 elif not backlog:
@@ -156,9 +157,9 @@ class Driver:
                 else:
                     message = backlog.popleft()
                     step = exchange.receive(message)
-                    if step is Step.DELIVER:
+                    if step is deliver:
                         yield message
-                    elif step is Step.RESULT:
+                    elif step is result:
                         yield from self._resolve(message)
                     else:
                         self._act(step, message)

@@ -93,6 +93,10 @@ _RULES: dict[tuple[Phase, Kind], tuple[Step, Phase]] = {
 }
 
 
+# Until Python 3.11, to look a member up in its Enum takes as long as all else that is done for a message.
+_EVENT, _RUNNING, _DELIVER = Kind.EVENT, Phase.RUNNING, Step.DELIVER
+
+
 class IllegalStepError(Exception):
     """The driver broke the rules; nothing has changed."""
 
@@ -137,8 +141,8 @@ class Exchange:
     def receive(self, message: Any) -> Step:
         """What to do with ``message``."""
         kind = _KINDS.get(type(message)) or _kind_of_subclass(message)
-        if kind is Kind.EVENT and self.phase is Phase.RUNNING:  # the hot path
-            return Step.DELIVER
+        if kind is _EVENT and self.phase is _RUNNING:  # the hot path
+            return _DELIVER
         if kind is Kind.ERROR and message.error == CANCELLED:
             if self._is_stale():
                 return Step.SKIP
