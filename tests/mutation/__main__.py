@@ -21,7 +21,7 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import CodeType
-from typing import Any, NoReturn, Optional
+from typing import Any, Optional
 
 import attrs
 import pytest
@@ -55,7 +55,8 @@ PYTEST = [
 MEMORY = 2 << 30  # bytes that one mutant may have
 PATIENCE = 60  # seconds, for one that waits
 
-NO_MUTANT = 77  # exit status of a mutation that gives no Python
+# Exit statuses beside pytest's: a mutation that gives no Python, and a fault of this program, which kills nobody.
+NO_MUTANT, FAULT = 77, 78
 SURVIVED, KILLED, TIMED_OUT = "survived", "killed", "timed out"
 OUTCOMES = {
     pytest.ExitCode.OK: SURVIVED,
@@ -72,8 +73,8 @@ class DropStatement(Operator):
     """What Cosmic Ray itself has no operator for: a statement of a function that is forgotten."""
 
     def mutation_positions(self, node: Any) -> Iterator[Any]:
-        is_statement = node.type == "simple_stmt" and node.children[0].type not in ("string", "keyword")
-        if is_statement and node.search_ancestor("funcdef"):
+        is_statement = node.type == "simple_stmt" and node.children[0].type != "string"
+        if is_statement and node.get_first_leaf().value != "pass" and node.search_ancestor("funcdef"):
             yield node.start_pos, node.end_pos
 
     def mutate(self, node: Any, index: int) -> Any:
@@ -138,11 +139,12 @@ def start(target: Target, mutant: Mutant) -> int:
     """Test the mutant in a fork; its process id."""
     pid = os.fork()
     if not pid:
+        status = FAULT
         try:
             _limit(target.seconds)
-            _test(target, mutant)
+            status = _test(target, mutant)
         finally:
-            os._exit(pytest.ExitCode.INTERNAL_ERROR)
+            os._exit(status)
     return pid
 
 
@@ -155,16 +157,16 @@ def _limit(seconds: float) -> None:
     os.dup2(null, 2)
 
 
-def _test(target: Target, mutant: Mutant) -> NoReturn:
+def _test(target: Target, mutant: Mutant) -> int:
     # Parsing the source anew, as mutate_code() does, takes longer than the tests.
     source = MutationVisitor(mutant.occurrence, mutant.operator()).walk(target.tree).get_code()
     try:
         code = compile(source, str(target.path), "exec", dont_inherit=True)
     except SyntaxError:
-        os._exit(NO_MUTANT)
+        return NO_MUTANT
     if mutant.names and _graft(target, mutant.names, code):
-        os._exit(run(target.items))
-    os._exit(_import_and_run(target, code))
+        return run(target.items)
+    return _import_and_run(target, code)
 
 
 def _graft(target: Target, names: list[str], code: CodeType) -> bool:
@@ -181,10 +183,13 @@ def _graft(target: Target, names: list[str], code: CodeType) -> bool:
 
 
 def run(items: list[Any]) -> int:
-    for item, following in zip(items, [*items[1:], None]):
-        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-        if item.session.testsfailed:
-            return pytest.ExitCode.TESTS_FAILED
+    try:
+        for item, following in zip(items, [*items[1:], None]):
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if item.session.testsfailed:
+                return pytest.ExitCode.TESTS_FAILED
+    except BaseException:  # noqa: BLE001 - what ends even pytest has been noticed
+        return pytest.ExitCode.INTERNAL_ERROR
     return pytest.ExitCode.OK
 
 
@@ -239,10 +244,11 @@ def as_it_is(name: str, items: list[Any], imported: set[CodeType]) -> Target:
     reader, writer = os.pipe()
     pid = os.fork()
     if not pid:
+        status = FAULT
         try:
-            _time(items, writer)
+            status = _time(items, writer)
         finally:
-            os._exit(pytest.ExitCode.INTERNAL_ERROR)
+            os._exit(status)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
         durations = pipe.read()
@@ -254,13 +260,14 @@ def as_it_is(name: str, items: list[Any], imported: set[CodeType]) -> Target:
     return Target(name, path, source, get_ast(source), items, measured, imported, used.ru_utime + used.ru_stime)
 
 
-def _time(items: list[Any], pipe: int) -> NoReturn:
+def _time(items: list[Any], pipe: int) -> int:
     _limit(PATIENCE)
     stopwatch = Stopwatch()
     items[0].config.pluginmanager.register(stopwatch)
     status = run(items)
-    os.write(pipe, json.dumps(stopwatch.durations).encode())
-    os._exit(status)
+    with os.fdopen(pipe, "wb") as writer:
+        writer.write(json.dumps(stopwatch.durations).encode())
+    return status
 
 
 def outcome_of(status: int) -> Optional[str]:
