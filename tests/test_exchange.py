@@ -10,6 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from runtimeuse_sync import _exchange
 from runtimeuse_sync import messages as m
 from runtimeuse_sync._codec import RawResult, UnknownMessage
 from runtimeuse_sync._exchange import CANCELLED, Exchange, IllegalStepError, Phase, Step
@@ -165,6 +166,10 @@ def test_what_to_do_with_a_message(phase: Phase, message: Any) -> None:
     assert exchange.result is result
     assert exchange.error is error
     assert exchange.is_confirmed is (message is WAS_CANCELLED and phase is not RUNNING)
+
+
+def test_the_classes_of_results() -> None:
+    assert {type(message) for message in RESULTS} == _exchange.RESULTS
 
 
 @pytest.mark.parametrize("phase", [READY, OVER])
