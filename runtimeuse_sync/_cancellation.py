@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -31,7 +32,8 @@ class Cancellation:
         self._next_look = clock()
         self._requested = False  # written by any thread, only ever to True
         self._on_request: Callable[[], None] = lambda: None
-        self._event = is_cancelled if isinstance(is_cancelled, threading.Event) else None
+        # What else has an is_set, a subclass among them, may block or raise: that is for its own caller to bear.
+        self._event = is_cancelled if type(is_cancelled) is threading.Event else None
         self._wake: Callable[[], None] = lambda: None
 
     def on_request(self, act: Callable[[], None], wake: Callable[[], None] = lambda: None) -> None:
@@ -58,8 +60,6 @@ class Cancellation:
         if not self._requested and self._ask is not None and self._clock() >= self._next_look:
             self._requested = bool(self._ask())
             self._next_look = self._clock() + self._interval
-            if _watch.is_looker(self):
-                _watch.look()
         return self._requested
 
     def pause(self, limit: float) -> float:
@@ -69,10 +69,10 @@ class Cancellation:
         return max(0.0, min(limit, self._next_look - self._clock()))
 
     def begin_wait(self, limit: float) -> float:
-        """The same, for a wait that ``request`` and ``wake`` end: others may look meanwhile, until ``end_wait``."""
-        if self._event is not None and not _watch.join(self):
-            return limit
-        return self.pause(limit)
+        """The same, for a wait that ``wake`` ends: until ``end_wait``, others may look meanwhile."""
+        if self._event is None:
+            return self.pause(limit)
+        return min(limit, _watch.join(self, self._clock()))
 
     def end_wait(self) -> None:
         """The caller is busy from now on, and looks at nothing but its own."""
@@ -100,33 +100,40 @@ class _Watch:
         # Changed by one operation at a time, so unlocked: a lock could be held by another thread in a fork.
         self._waiting: dict[Cancellation, None] = {}
         self._looker: Optional[Cancellation] = None
+        self._next_look = -math.inf  # whoever is the looker then
 
-    def join(self, call: Cancellation) -> bool:
-        """``call`` waits; returns whether it is the one that has to look."""
+    def join(self, call: Cancellation, now: float) -> float:
+        """``call`` waits; returns for how many seconds it may do so before it has to look for all."""
         self._waiting[call] = None
         if self._looker is None:
             self._looker = call
-        return self._looker is call
+        if self._looker is not call:
+            return math.inf
+        if now >= self._next_look:
+            self._next_look = now + EVENT_INTERVAL
+            self._look()
+        return self._next_look - now
 
-    def leave(self, call: Cancellation) -> None:
-        """``call`` waits no more. If it was the looker, another one wakes up and becomes it."""
-        self._waiting.pop(call, None)
-        if self._looker is call:
-            self._looker = None
-            # After that, so that whoever joins meanwhile is either in this list or finds the place empty.
-            for other in list(self._waiting)[:1]:
-                other.wake()
-
-    def is_looker(self, call: Cancellation) -> bool:
-        return self._looker is call
-
-    def look(self) -> None:
+    def _look(self) -> None:
         for call in list(self._waiting):
             call.look()
+
+    def leave(self, call: Cancellation) -> None:
+        """``call`` waits no more. If nobody looks now, the one that has waited longest wakes up and takes the place.
+
+        Should that one be on its way out as well, it comes by here too.
+        """
+        self._waiting.pop(call, None)
+        if self._looker is None or self._looker is call:
+            self._looker = None
+            # Only now: whoever joins meanwhile is either in this list or finds the place empty.
+            for heir in list(self._waiting)[:1]:
+                heir.wake()
 
     def forget(self) -> None:
         self._waiting.clear()
         self._looker = None
+        self._next_look = -math.inf
 
 
 _watch = _Watch()

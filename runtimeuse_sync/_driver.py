@@ -166,6 +166,8 @@ class Driver:
         except StopIteration as error:
             self.escaped = error
             raise
+        finally:
+            self._cancellation.end_wait()
         if exchange.error is not None:
             raise exchange.error
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runtimeuse_sync._cancellation import EVENT_INTERVAL, Cancellation
+from runtimeuse_sync._cancellation import EVENT_INTERVAL, Cancellation, _watch
 
 
 class Clock:
@@ -192,13 +192,13 @@ def test_a_pause_for_an_event_is_50_ms(clock: Clock) -> None:
 @pytest.fixture
 def waiting(clock: Clock) -> Iterator[list[Cancellation]]:
     """Three calls that wait, each with an Event of its own; the first has to look."""
+    _watch.forget()  # its next look is by another clock
     calls = [Cancellation(threading.Event(), 0.25, clock=clock) for _ in range(3)]
     for call in calls:
         assert call.requested() is False
         call.begin_wait(10.0)
     yield calls
-    for call in calls:
-        call.end_wait()
+    _watch.forget()
 
 
 def pauses(calls: list[Cancellation]) -> list[float]:
@@ -222,7 +222,7 @@ def test_the_one_that_looks_wakes_the_one_whose_event_is_set_and_no_other(
         call.on_request(lambda: None, wake=lambda number=number: woken.append(number))  # type: ignore[misc]
     set_event(waiting[2])
     clock.now += EVENT_INTERVAL
-    assert waiting[0].requested() is False
+    waiting[0].begin_wait(10.0)
     assert woken == [2]
     # At once, although it has looked itself not long ago.
     assert [call.requested() for call in waiting] == [False, False, True]
@@ -237,13 +237,36 @@ def test_when_the_one_that_looks_is_busy_another_wakes_and_takes_its_place(waiti
     assert pauses(waiting[:1]) == [10.0]
 
 
+def test_who_takes_the_place_does_not_begin_the_50_ms_anew(waiting: list[Cancellation], clock: Clock) -> None:
+    clock.now += 0.03
+    waiting[0].end_wait()
+    assert pauses(waiting[1:]) == [0.02, 10.0]
+    clock.now += 0.03
+    waiting[1].end_wait()
+    woken: list[int] = []
+    waiting[2].on_request(lambda: None, wake=lambda: woken.append(2))
+    set_event(waiting[2])
+    assert pauses(waiting[2:]) == [EVENT_INTERVAL]
+    assert woken == [2]
+
+
+def test_who_is_on_its_way_out_as_well_passes_the_place_on(waiting: list[Cancellation]) -> None:
+    """Woken by a message of its own at the same moment, it does not come back to look."""
+    woken: list[int] = []
+    for number, call in enumerate(waiting):
+        call.on_request(lambda: None, wake=lambda number=number: woken.append(number))  # type: ignore[misc]
+    waiting[0].end_wait()
+    waiting[1].end_wait()
+    assert woken == [1, 2]
+
+
 def test_one_of_the_others_that_is_busy_changes_nothing(waiting: list[Cancellation], clock: Clock) -> None:
     woken: list[int] = []
     waiting[1].on_request(lambda: None, wake=lambda: woken.append(1))
     waiting[1].end_wait()
     set_event(waiting[1])
     clock.now += EVENT_INTERVAL
-    waiting[0].requested()
+    waiting[0].begin_wait(10.0)
     assert woken == []
     assert waiting[1].was_requested is False
     assert pauses(waiting) == [0.05, 10.0, 10.0]
@@ -257,16 +280,22 @@ def test_a_function_is_asked_by_its_own_caller_alone(waiting: list[Cancellation]
     assert pauses(waiting) == [EVENT_INTERVAL, 10.0, 10.0]
 
 
+class Flag:
+    """It may take its time, or raise."""
+
+    def is_set(self) -> bool:
+        return False
+
+
+class SpecialEvent(threading.Event):
+    """So may this."""
+
+
+@pytest.mark.parametrize("flag", [Flag(), SpecialEvent()])
 def test_something_else_with_is_set_is_looked_at_by_its_own_caller_alone(
-    waiting: list[Cancellation], clock: Clock
+    waiting: list[Cancellation], clock: Clock, flag: Any
 ) -> None:
-    class Flag:
-        """It may take its time, or raise."""
-
-        def is_set(self) -> bool:
-            return False
-
-    cancellation = Cancellation(Flag(), 0.25, clock=clock)
+    cancellation = Cancellation(flag, 0.25, clock=clock)
     cancellation.requested()
     assert cancellation.begin_wait(10.0) == pytest.approx(EVENT_INTERVAL)
 
