@@ -124,6 +124,11 @@ class LocalRuntime:
 
         Starts the runtime unless it was started already (to read ``url`` first, use a ``with`` block), and
         closes it at the end.
+
+        >>> import threading
+        >>> with LocalRuntime(lambda invocation, sender: "done") as runtime:
+        ...     threading.Timer(0.1, runtime.close).start()
+        ...     runtime.serve_forever()
         """
         if self._listener is None:
             self.start()

@@ -19,7 +19,20 @@ JOIN_PATIENCE = 10.0
 
 
 class Disconnected(Exception):  # noqa: N818 - no error: how a script normally ends
-    """The client has left, or the test is over. A script that lets it pass ends without failing the test."""
+    """The client has left, or the test is over. A script that lets it pass ends without failing the test.
+
+    >>> from runtimeuse_sync.testing import ScriptedRuntime
+    >>> seen = []
+    >>> def script(peer):
+    ...     try:
+    ...         peer.receive()
+    ...     except Disconnected:
+    ...         seen.append("the client said nothing")
+    >>> with ScriptedRuntime(script) as runtime:
+    ...     Client(runtime.url).wait_until_ready()
+    >>> seen
+    ['the client said nothing']
+    """
 
 
 class Loop:

@@ -193,6 +193,10 @@ class Peer:
 
         Raises:
             AssertionError: another message came, or none: it says how it differs.
+
+        >>> def script(peer):
+        ...     peer.expect(InvocationMessage, user_prompt="Tidy up.")
+        ...     peer.expect(CancelMessage)
         """
         __tracebackhide__ = True  # pytest shows the script's line instead.
         _check_fields(message_class, fields)

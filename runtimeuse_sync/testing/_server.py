@@ -137,6 +137,12 @@ class ScriptedRuntime:
 
         Raises:
             AssertionError: none came in time, or a script failed meanwhile.
+
+        >>> from runtimeuse_sync.testing import generation
+        >>> with ScriptedRuntime(generation("0.15")) as runtime:
+        ...     result = Client(runtime.url).query("Tidy up.", QueryOptions(system_prompt="Be brief."))
+        ...     runtime.wait_for(InvocationMessage).user_prompt
+        'Tidy up.'
         """
 
         def matching() -> list[Any]:
