@@ -11,6 +11,7 @@ from attrs import field, frozen
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection
 
+from ._checks import kind, strings
 from ._http import is_loopback
 
 
@@ -19,9 +20,8 @@ def _is_token(_: object, __: object, value: Any) -> None:
         raise ValueError("token must be a string of visible ASCII characters, as a header can carry it")
 
 
-def _are_origins(_: object, __: object, value: Any) -> None:
-    if isinstance(value, str) or not all(isinstance(origin, str) for origin in value):
-        raise TypeError("allowed_origins must be a list of origins, such as ['https://app.example.com']")
+def _origins(values: object) -> tuple[str, ...]:
+    return strings(values, "allowed_origins must be a list of strings, such as ['https://app.example.com']")
 
 
 @frozen
@@ -34,10 +34,12 @@ class Admission:
     """
 
     token: Optional[str] = field(repr=False, validator=_is_token)
-    allowed_origins: Sequence[str] = field(validator=_are_origins)
+    allowed_origins: Sequence[str] = field(converter=_origins)
 
     def check_host(self, host: str) -> None:
         """Refuse to listen where others can connect, unless they need a token."""
+        if not isinstance(host, str):
+            raise TypeError(f"host must be a str, such as '127.0.0.1'; got {kind(host)}")
         if not is_loopback(host) and self.token is None:
             raise ValueError(
                 f"host {host!r} can be reached from other machines, and a runtime runs commands:"

@@ -220,9 +220,9 @@ class Request:
 
 
 def _log_origin(where: str, error: BaseException) -> None:
-    """Log the lines that led to ``error``, not its text: that may hold what no log should."""
-    lines = "".join(traceback.format_tb(error.__traceback__))
-    logger.warning("%s raised %s\n%s", where, type(error).__name__, lines)
+    """Log the lines that led to ``error``, unless it is one on purpose; never its text: no log should hold that."""
+    lines = [] if isinstance(error, AgentRuntimeError) else ["\n", *traceback.format_tb(error.__traceback__)]
+    logger.warning("%s raised %s%s", where, type(error).__name__, "".join(lines))
 
 
 def _result(answer: object) -> ResultMessageInterface:

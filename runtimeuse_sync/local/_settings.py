@@ -5,21 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from attrs import field, frozen
-from attrs.validators import ge, instance_of
 
 from ..options import check_callable, check_seconds
+from ._checks import check_size, kind
 from .handlers import Handler
 
 
 def _seconds(_: object, attribute: Any, value: Any) -> None:
-    if value is None:
-        raise TypeError(f"{attribute.name} must be a number of seconds; got None")
-    check_seconds(attribute.name, value)
+    check_seconds(attribute.name, value, none_means=None)
+
+
+def _bytes(_: object, attribute: Any, value: Any) -> None:
+    check_size(attribute.name, value)
 
 
 def _handler(_: object, __: object, value: Any) -> None:
-    if value is None:
-        raise TypeError("handler must be a function of (invocation, sender); got None")
+    if not callable(value):
+        raise TypeError(f"handler must be a function of (invocation, sender); got {kind(value)}")
     check_callable("handler", value)
 
 
@@ -31,5 +33,5 @@ class Settings:
     heartbeat_interval: float = field(validator=_seconds)
     settle_seconds: float = field(validator=_seconds)
     drain_timeout: float = field(validator=_seconds)
-    max_message_size: int = field(validator=[instance_of(int), ge(1)])
-    max_download_size: int = field(validator=[instance_of(int), ge(1)])
+    max_message_size: int = field(validator=_bytes)
+    max_download_size: int = field(validator=_bytes)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import tempfile
 from collections.abc import Sequence
-from typing import Any, Optional, Union
+from typing import Any, Union
 
 from .._redaction import Redactor
 from ..exceptions import AgentRuntimeError
 from ..messages import InvocationMessage
+from ._checks import kind, strings
 from ._commands import Collected, CommandNotStartedError, Emit, run_command
 from ._processes import Processes
 from .handlers import Sender
@@ -39,23 +41,30 @@ class CommandLineAgent:
 
     Args:
         command (str or sequence of str): the program and its arguments; a string is split as a shell would.
-        cwd (str or None): the directory to run it in. Default: the runtime's own.
+        cwd (str, path or None): the directory to run it in. Default: the runtime's own.
         whole_output (bool): the result is all of standard output. Default: its last line.
 
     Raises:
-        ValueError: if there is no command.
+        ValueError: if there is no command, or its quotes do not match.
+        TypeError: for a command or a directory of another type.
 
     >>> CommandLineAgent("my-agent --model {model} -p {prompt}").command
     ('my-agent', '--model', '{model}', '-p', '{prompt}')
     """
 
     def __init__(
-        self, command: Union[str, Sequence[str]], *, cwd: Optional[str] = None, whole_output: bool = False
+        self,
+        command: Union[str, Sequence[str]],
+        *,
+        cwd: Union[str, os.PathLike[str], None] = None,
+        whole_output: bool = False,
     ) -> None:
-        self.command = tuple(shlex.split(command) if isinstance(command, str) else command)
+        self.command = _words(command)
         if not self.command:
             raise ValueError("command must name a program, such as 'my-agent -p {prompt}'; it is empty")
-        self.cwd = cwd
+        if not (cwd is None or isinstance(cwd, (str, os.PathLike))):
+            raise TypeError(f"cwd must be a path or None; got {kind(cwd)}")
+        self.cwd = None if cwd is None else os.fspath(cwd)
         self.whole_output = whole_output
 
     def __call__(self, invocation: InvocationMessage, sender: Sender) -> Union[str, dict[str, Any]]:
@@ -94,6 +103,15 @@ class CommandLineAgent:
                 )
             except CommandNotStartedError as error:
                 raise AgentRuntimeError(f"agent command {error}") from None
+
+
+def _words(command: object) -> tuple[str, ...]:
+    if not isinstance(command, str):
+        return strings(command, "command must be a str or a list of strings, such as ['my-agent', '-p', '{prompt}']")
+    try:
+        return tuple(shlex.split(command))
+    except ValueError as error:
+        raise ValueError(f"command cannot be split as a shell would: {error}") from None
 
 
 def _filled(argument: str, invocation: InvocationMessage) -> str:

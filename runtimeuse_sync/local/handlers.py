@@ -6,9 +6,9 @@ import threading
 from typing import Any, Callable, Optional, Protocol, Union
 
 from attrs import field, frozen
-from attrs.validators import instance_of, optional
 
 from ..messages import InvocationMessage
+from ._checks import kind
 
 
 class Sender(Protocol):
@@ -52,6 +52,16 @@ class Sender(Protocol):
         """
 
 
+def _output(_: object, __: object, value: Any) -> None:
+    if not isinstance(value, (str, dict)):
+        raise TypeError(f"HandlerResult's output must be a str or a dict; got {kind(value)}")
+
+
+def _metadata(_: object, __: object, value: Any) -> None:
+    if value is not None and not isinstance(value, dict):
+        raise TypeError(f"HandlerResult's metadata must be a dict or None; got {kind(value)}")
+
+
 @frozen
 class HandlerResult:
     """What a handler returns that has more to tell than its answer.
@@ -60,12 +70,15 @@ class HandlerResult:
         output (str or dict): text, or structured output.
         metadata (dict or None): cost, duration, whatever the client may want to know. Default None.
 
+    Raises:
+        TypeError: for an output or metadata of another type.
+
     >>> HandlerResult({"files": 3}, metadata={"cost_usd": 0.02}).output
     {'files': 3}
     """
 
-    output: Union[str, dict[str, Any]] = field(validator=instance_of((str, dict)))
-    metadata: Optional[dict[str, Any]] = field(default=None, validator=optional(instance_of(dict)), kw_only=True)
+    output: Union[str, dict[str, Any]] = field(validator=_output)
+    metadata: Optional[dict[str, Any]] = field(default=None, validator=_metadata, kw_only=True)
 
 
 Handler = Callable[[InvocationMessage, Sender], Union[str, dict[str, Any], HandlerResult]]

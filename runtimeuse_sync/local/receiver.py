@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, Optional, Union, cast
 from attrs import frozen
 
 from ..messages import ArtifactUploadRequestMessageInterface, ArtifactUploadResult
+from ._checks import check_size, strings
 from ._files import is_inside, scratch_path
 
 _CHUNK = 256 * 1024
@@ -51,6 +52,7 @@ class ArtifactReceiver:
         saved (dict[str, Path]): the file's path in the sandbox -> where it was saved.
 
     Raises:
+        TypeError, ValueError: for a value that cannot be meant.
         OSError: if the folder cannot be made.
 
     >>> import tempfile
@@ -67,9 +69,11 @@ class ArtifactReceiver:
         roots: Sequence[str] = (),
         max_file_size: Optional[int] = None,
     ) -> None:
+        names = strings(roots, "roots must be a list of strings, such as ['/out']")
+        check_size("max_file_size", max_file_size, none_means="no limit")
         self._directory = Path(directory).absolute()
         self._directory.mkdir(parents=True, exist_ok=True)
-        self._roots = [PurePosixPath(root.replace("\\", "/")) for root in roots]
+        self._roots = [PurePosixPath(name.replace("\\", "/")) for name in names]
         self._max_file_size = math.inf if max_file_size is None else max_file_size
         self.saved: dict[str, Path] = {}
         # Guards what follows.

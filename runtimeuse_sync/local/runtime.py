@@ -10,6 +10,7 @@ from typing import Optional
 from websockets.sync.server import ServerConnection
 
 from ._admission import Admission
+from ._checks import check_port
 from ._listener import Listener
 from ._processes import Processes
 from ._session import Session
@@ -81,6 +82,7 @@ class LocalRuntime:
         )
         self._admission = Admission(token, allowed_origins)
         self._admission.check_host(host)
+        check_port(port)
         self._host = host
         self._port = port
         self._processes = Processes()

@@ -137,8 +137,23 @@ def test_a_command_is_needed(command: Any) -> None:
         CommandLineAgent(command)
 
 
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"command": [5]}, TypeError, "^command must be a str or a list of strings, such as .*; it holds a int$"),
+        ({"command": None}, TypeError, "^command must be a str or a list of strings, such as .*; got None$"),
+        ({"command": "a 'b"}, ValueError, "^command cannot be split as a shell would: No closing quotation$"),
+        ({"command": "cat", "cwd": 5}, TypeError, "^cwd must be a path or None; got a int$"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_at_once(options: Any, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        CommandLineAgent(**options)
+
+
 def test_the_folder_is_the_agent_s(tmp_path: Path) -> None:
-    assert CommandLineAgent("pwd", cwd=str(tmp_path))(invocation(), Listener()) == str(tmp_path)
+    for cwd in (str(tmp_path), tmp_path):
+        assert CommandLineAgent("pwd", cwd=cwd)(invocation(), Listener()) == str(tmp_path)
 
 
 def test_cancelling_ends_the_program(tmp_path: Path) -> None:

@@ -162,6 +162,23 @@ def test_a_transfer_under_way_is_cut_off_at_the_end(folder: Path) -> None:
     receiver.close()
 
 
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"roots": "/out"}, TypeError, r"^roots must be a list of strings, such as \['/out'\]; got a str$"),
+        ({"roots": [Path("/out")]}, TypeError, "it holds a PosixPath"),
+        ({"max_file_size": "x"}, TypeError, "^max_file_size must be a positive number of bytes, or None for no limit"),
+        ({"max_file_size": 0}, ValueError, "^max_file_size must be a positive number of bytes, or None for no limit"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_and_makes_nothing(
+    folder: Path, options: dict[str, Any], error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text):
+        ArtifactReceiver(folder, **options)
+    assert not folder.exists()
+
+
 def test_outside_the_with_block_it_says_so(folder: Path) -> None:
     with pytest.raises(RuntimeError, match="`with` block"):
         ArtifactReceiver(folder)(request("a"))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -31,25 +32,40 @@ async def coroutine(invocation: Any, sender: Any) -> str:
     return ""
 
 
+class AsyncAgent:
+    async def __call__(self, invocation: Any, sender: Any) -> str:
+        return ""
+
+
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [
         ({"handler": None}, TypeError, "handler must be a function"),
-        ({"handler": "module:function"}, TypeError, "handler must be a function"),
         ({"handler": coroutine}, TypeError, "write `def` for `async def`"),
-        ({"heartbeat_interval": 0}, ValueError, "heartbeat_interval must be a positive number"),
+        ({"handler": partial(coroutine)}, TypeError, "write `def` for `async def`"),
+        ({"handler": AsyncAgent()}, TypeError, "write `def` for `async def`"),
+        ({"handler": "module:function"}, TypeError, r"\(invocation, sender\); got a str$"),
+        ({"heartbeat_interval": 0}, ValueError, "heartbeat_interval must be a positive number of seconds; got 0"),
         ({"settle_seconds": float("nan")}, ValueError, "settle_seconds must be a positive number"),
         ({"drain_timeout": True}, TypeError, "drain_timeout must be a positive number"),
-        ({"settle_seconds": None}, TypeError, "settle_seconds must be a number"),
-        ({"max_download_size": 0}, ValueError, "max_download_size"),
-        ({"max_message_size": -1}, ValueError, "max_message_size"),
+        ({"settle_seconds": None}, TypeError, "settle_seconds must be a positive number of seconds; got None"),
+        ({"max_download_size": 0}, ValueError, "^max_download_size must be a positive number of bytes; got 0$"),
+        ({"max_message_size": -1}, ValueError, "^max_message_size must be a positive number of bytes; got -1$"),
+        ({"max_message_size": "x"}, TypeError, "^max_message_size must be a positive number of bytes; got a str$"),
+        ({"max_message_size": True}, TypeError, "^max_message_size must be a positive number of bytes; got a bool$"),
+        ({"port": 70000}, ValueError, "^port must be a whole number from 0 to 65535; got 70000$"),
+        ({"port": -1}, ValueError, "^port must be"),
+        ({"port": "80"}, TypeError, "^port must be a whole number from 0 to 65535; got a str$"),
+        ({"host": None}, TypeError, "^host must be a str"),
         ({"token": ""}, ValueError, "token"),
         ({"host": "0.0.0.0"}, ValueError, "give it a token"),
         ({"host": ""}, ValueError, "give it a token"),
         ({"host": "::"}, ValueError, "give it a token"),
         ({"host": "192.168.1.5"}, ValueError, "give it a token"),
         ({"host": "my-machine"}, ValueError, "give it a token"),
-        ({"allowed_origins": "https://example.com"}, TypeError, "allowed_origins"),
+        ({"allowed_origins": "https://example.com"}, TypeError, r"such as \['https://app.example.com'\]; got a str$"),
+        ({"allowed_origins": [5]}, TypeError, "allowed_origins must be a list of strings.*; it holds a int"),
+        ({"allowed_origins": None}, TypeError, "allowed_origins must be a list of strings.*; got None"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_at_once(options: dict[str, Any], error: type[Exception], text: str) -> None:

@@ -101,6 +101,15 @@ def test_the_log_shows_where_a_handler_failed_but_not_what_it_said(
     assert "a prompt" not in record.getMessage()
 
 
+def test_an_error_on_purpose_is_a_line_in_the_log(start_peer: StartPeer, caplog: pytest.LogCaptureFixture) -> None:
+    def handler(invocation: Any, sender: Any) -> str:
+        raise AgentRuntimeError("out of s3cret", {"key": "s3cret"})
+
+    start_peer(handler).invoke()
+    (record,) = caplog.records
+    assert record.getMessage() == "the handler raised AgentRuntimeError"
+
+
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
@@ -114,6 +123,21 @@ def test_an_answer_that_is_none_is_an_error(start_peer: StartPeer, answer: Any, 
     peer = start_peer(lambda invocation, sender: answer)
     assert peer.invoke() == [{"message_type": "error_message", "error": error}]
     assert peer.is_served()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"output": None}, "HandlerResult's output must be a str or a dict; got None"),
+        ({"output": "s3cret", "metadata": ["s3cret"]}, "HandlerResult's metadata must be a dict or None; got a list"),
+    ],
+)
+def test_a_result_that_is_none_says_what_it_has_to_be(start_peer: StartPeer, arguments: Any, error: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        HandlerResult(**arguments)
+    assert caught.value.args == (error,)
+    heard = start_peer(lambda invocation, sender: HandlerResult(**arguments)).invoke()
+    assert heard == [{"message_type": "error_message", "error": error}]
 
 
 def test_a_fault_of_our_own_leaves_no_client_waiting(
