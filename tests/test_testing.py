@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, Callable, Optional
 
+import attrs
 import pytest
 import trustme
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -48,6 +49,10 @@ from .raw_server import RawPeer, RawServer, frame
 
 INVOCATION = InvocationMessage(system_prompt="Be brief.", user_prompt="hello", agent_env={"KEY": "s3cret"})
 HELLO = AssistantMessageInterface(text_blocks=["hello"])
+
+
+def command(line: str, **fields: Any) -> CommandInterface:
+    return CommandInterface(command=line, **fields)
 
 
 @contextlib.contextmanager
@@ -227,6 +232,29 @@ def test_a_difference_shows_the_fields_that_differ_alone() -> None:
     said = str(failure(script, lambda client: tell(client, INVOCATION)))
     assert "+ 'hello'" in said
     assert "system_prompt" not in said
+
+
+HIDDEN = "differs; not shown, as it may hold secrets"
+
+
+@pytest.mark.parametrize(
+    ("commands", "difference"),
+    [
+        ([command("x", env={"A": "1"})], f"  [0].env {HIDDEN}"),
+        ([command("x")], f"  [0].env {HIDDEN}"),
+        ([command("y", env={"A": "s3cret"})], "  - [CommandInterface(command='y', cwd=None)]\n"),
+        ([command("y", env={})], f"                            ^\n  [0].env {HIDDEN}"),
+        (None, "  - None\n  + [CommandInterface(command='x', cwd=None)]"),
+        ([command("x", env={"A": "s3cret"})] * 2, "CommandInterface(command='x', cwd=None)]"),
+    ],
+)
+def test_a_difference_in_hidden_fields_names_them(commands: Any, difference: str) -> None:
+    sent = attrs.evolve(INVOCATION, pre_agent_invocation_commands=[command("x", env={"A": "s3cret"})])
+    script = lambda peer: peer.expect(InvocationMessage, pre_agent_invocation_commands=commands)  # noqa: E731
+    said = str(failure(script, lambda client: tell(client, sent)))
+    assert difference in said
+    assert "s3cret" not in said
+    assert ("[0].env" in said) == ("[0].env" in difference)
 
 
 def test_expect_fails_when_the_client_leaves() -> None:
@@ -611,6 +639,17 @@ def test_bad_arguments_are_refused(arguments: Any, complaint: str) -> None:
 def test_url_outside_of_the_block_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="with ScriptedRuntime"):
         _ = ScriptedRuntime(Peer.silence).url
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6")
+def test_the_other_loopback() -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 loopback")
+    with conversation(lambda peer: peer.send(HELLO), host="::1") as (client, runtime):
+        assert runtime.url.startswith("ws://[::1]:")
+        assert hear(client) == {"message_type": "assistant_message", "text_blocks": ["hello"]}
 
 
 def test_many_connections_at_once() -> None:

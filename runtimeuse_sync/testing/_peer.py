@@ -36,6 +36,8 @@ _BATCH = 1000
 _CLOSE_PATIENCE = 5.0
 _STALL_PATIENCE = 30.0
 
+_HIDDEN = "differs; not shown, as it may hold secrets"
+
 
 class Peer:
     """The runtime's side of one connection: what a script is given.
@@ -293,17 +295,30 @@ def _check_fields(message_class: type, fields: Iterable[str]) -> None:
 
 
 def _difference(message: Any, expected: Mapping[str, Any]) -> str:
-    hidden = {field.name for field in attrs.fields(type(message)) if not field.repr}
+    fields = attrs.fields_dict(type(message))
     lines: list[str] = []
     for name, value in expected.items():
         actual = getattr(message, name)
         if actual == value:
             continue
         lines.append(f"{name}:")
-        lines += ["  differs; not shown, as it may hold secrets"] if name in hidden else _compare(value, actual)
+        lines += _compare(value, actual) if fields[name].repr else [f"  {_HIDDEN}"]
     return "\n".join(lines)
 
 
 def _compare(expected: Any, actual: Any) -> list[str]:
     before, after = (pprint.pformat(value).splitlines() for value in (expected, actual))
-    return ["  " + line.rstrip("\n") for line in difflib.ndiff(before, after)]
+    shown = difflib.ndiff(before, after) if before != after else ()
+    hidden = (f"{path} {_HIDDEN}" for path in _hidden_differences("", expected, actual))
+    return ["  " + line.rstrip("\n") for line in (*shown, *hidden)]
+
+
+def _hidden_differences(path: str, expected: Any, actual: Any) -> Iterator[str]:
+    """Where in two values, item by item, fields differ that are in no ``repr``."""
+    if isinstance(expected, list) and isinstance(actual, list):
+        for number, pair in enumerate(zip(expected, actual)):
+            yield from _hidden_differences(f"{path}[{number}]", *pair)
+    elif attrs.has(type(expected)) and type(expected) is type(actual):
+        for field in attrs.fields(type(expected)):
+            if not field.repr and getattr(expected, field.name) != getattr(actual, field.name):
+                yield f"{path}.{field.name}"

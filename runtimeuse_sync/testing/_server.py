@@ -42,7 +42,7 @@ class ScriptedRuntime:
             handshake with; or a list of these, for one connection after the other, the last repeating.
         refuse: an HTTP status to refuse every handshake with, in place of a script.
         ssl_context: a server context, for ``wss://``. Default: plain ``ws://``.
-        host: the name to listen on. Default: 127.0.0.1.
+        host: the name or address to listen on. Default: 127.0.0.1.
 
     Leaving the ``with`` block closes all connections, and raises what a script raised (an
     ``AssertionError`` for a failed expectation). If the block itself raises, its own error stays, with the
@@ -73,7 +73,8 @@ class ScriptedRuntime:
         self._port: Optional[int] = None
 
     def __enter__(self) -> ScriptedRuntime:
-        self._listener = socket.create_server((self._host, 0), backlog=128)
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        self._listener = socket.create_server((self._host, 0), family=family, backlog=128)
         self._listener.setblocking(False)
         self._port = self._listener.getsockname()[1]
         self._loop = Loop("ScriptedRuntime")
@@ -102,7 +103,8 @@ class ScriptedRuntime:
         """Where it listens: ``ws://127.0.0.1:PORT``, or ``wss://`` with an ``ssl_context``."""
         if self._port is None:
             raise RuntimeError("it listens inside of a with block: with ScriptedRuntime(script) as runtime: …")
-        return f"{'wss' if self._ssl_context else 'ws'}://{self._host}:{self._port}"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"{'wss' if self._ssl_context else 'ws'}://{host}:{self._port}"
 
     @property
     def connections(self) -> list[Peer]:
