@@ -34,25 +34,30 @@ EXAMPLE = f"""Examples:
 """
 
 
+_HINT = "\nAn option of the command's own goes behind --, as in: exec URL -- ls -l"
+
+
 class _MisusedError(click.UsageError):
     exit_code = EXEC_FAILED
 
 
 @contextmanager
-def _own_exit_code() -> Iterator[None]:
+def _own_exit_code(arguments: Sequence[str] = ("--",)) -> Iterator[None]:
     try:
         yield
     except click.UsageError as error:
-        raise _MisusedError(error.format_message(), error.ctx) from None
+        hint = "" if "--" in arguments or isinstance(error, click.MissingParameter) else _HINT
+        raise _MisusedError(error.format_message() + hint, error.ctx) from None
 
 
 class _Exec(click.Command):
     """Exit code 125 for wrong usage too: a 2 might be the remote command's."""
 
-    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+    def make_context(self, info_name: Optional[str], args: list[str], *rest: Any, **options: Any) -> click.Context:
         """What click asks for."""
-        with _own_exit_code():
-            return super().make_context(*args, **kwargs)
+        # A copy: click takes them out of the list.
+        with _own_exit_code(tuple(args)):
+            return super().make_context(info_name, args, *rest, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
         """What click asks for."""
@@ -62,7 +67,7 @@ class _Exec(click.Command):
 
 @click.command("exec", cls=_Exec, epilog=EXAMPLE)
 @connection_options
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
 @click.option("--cwd", metavar="DIRECTORY", help="Where to run it. Default: the runtime's own.")
 @env_option
 @secret_option

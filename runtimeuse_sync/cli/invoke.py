@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -51,6 +52,9 @@ def _schema(path: str) -> str:
 def _read_input() -> str:
     if sys.stdin is None:
         raise Failure("standard input is closed")
+    # The errors handler of the C locales lets bytes through that are no text.
+    if isinstance(sys.stdin, io.TextIOWrapper) and sys.stdin.errors == "surrogateescape":
+        sys.stdin.reconfigure(errors="strict")
     try:
         return sys.stdin.read()
     except UnicodeDecodeError as error:

@@ -132,6 +132,19 @@ def test_wrong_usage(cli: Cli, url: str, arguments: tuple[str, ...]) -> None:
     assert "Usage: runtimeuse-sync exec" in done.err
 
 
+@pytest.mark.parametrize("words", [("ls", "-d", "/tmp"), ("grep", "-e", "NOT_SET_ANYWHERE"), ("sort", "--timeout=x")])
+def test_options_of_the_command_need_the_dashes(cli: Cli, words: tuple[str, ...]) -> None:
+    done = cli("exec", "ws://127.0.0.1:1", *words)
+    assert (done.code, done.out) == (125, "")
+    assert "Usage: runtimeuse-sync exec [OPTIONS] URL -- COMMAND...\n" in done.err
+    assert done.err.endswith("An option of the command's own goes behind --, as in: exec URL -- ls -l\n")
+
+
+@pytest.mark.parametrize("arguments", [(), ("{url}",), ("{url}", "--nonsense", "--", "x")])
+def test_who_knows_the_dashes_is_not_told_of_them(cli: Cli, arguments: tuple[str, ...]) -> None:
+    assert "goes behind" not in cli("exec", *(argument.format(url="ws://127.0.0.1:1") for argument in arguments)).err
+
+
 def test_no_connection(cli: Cli) -> None:
     done = cli("exec", "ws://127.0.0.1:1/?key=s3cret", "--", "x")
     assert (done.code, done.out) == (125, "")

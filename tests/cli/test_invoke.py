@@ -95,11 +95,12 @@ def test_a_prompt_from_standard_input(cli: Cli, scripted_runtime: Scripted) -> N
     assert runtime.wait_for(InvocationMessage).user_prompt == "several\nlines\n"
 
 
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
 def test_standard_input_that_is_no_text(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], scripted_runtime: Scripted
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], errors: str
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["runtimeuse-sync", "invoke", "ws://127.0.0.1:1", "-"])
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff"), encoding="utf-8"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a\xff"), encoding="utf-8", errors=errors))
     assert main() == 1
     assert capsys.readouterr().err == "runtimeuse-sync: standard input is not utf-8\n"
 

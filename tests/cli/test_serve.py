@@ -12,7 +12,7 @@ from typing import Callable
 
 import pytest
 
-from runtimeuse_sync import Client, CommandInterface, QueryOptions, TextResult
+from runtimeuse_sync import AgentRuntimeError, Client, CommandInterface, QueryOptions, TextResult
 
 from .conftest import Done, is_gone
 
@@ -87,7 +87,7 @@ def test_a_token_is_asked_for_and_kept_from_what_runs(start: Start) -> None:
         (("--agent-command", "cat", "--host", "0.0.0.0"), "--token"),
         (("--agent-command", "cat", "--token", ""), "the token is empty"),
         (("--agent-command", ""), "it is empty"),
-        (("--agent-command", "it's"), "No closing quotation"),
+        (("--agent-command", "it's"), "cannot be split as a shell would: No closing quotation"),
         (("--handler", "os:getcwd", "--whole-output"), "goes with --agent-command"),
         (("--handler", "os"), "write MODULE:FUNCTION"),
         (("--handler", "nowhere.to.be:found"), "no module 'nowhere'"),
@@ -100,6 +100,15 @@ def test_wrong_usage(cli: Cli, monkeypatch: pytest.MonkeyPatch, arguments: tuple
     done = cli("serve", *arguments)
     assert (done.code, done.out) == (2, "")
     assert told in done.err
+
+
+def test_an_agent_command_that_fails_is_a_line(start: Start) -> None:
+    process = start("serve", "--agent-command", "false")
+    with pytest.raises(AgentRuntimeError, match="exit code: 1"):
+        Client(url_of(process)).query("x", OPTIONS)
+    process.terminate()
+    _, err = process.communicate(timeout=20)
+    assert err.splitlines()[1:] == ["runtimeuse-sync: the handler raised AgentRuntimeError"]
 
 
 def test_a_handler_whose_own_imports_fail_shows_where(
