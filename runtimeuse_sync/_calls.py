@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
 import attrs
@@ -26,6 +26,7 @@ from .options import (
     QueryOptions,
     check_artifacts,
     check_callable,
+    check_secrets,
 )
 from .run import Run
 
@@ -79,6 +80,7 @@ class Calls(ABC):
             raise TypeError(f"invocation must be an InvocationMessage; got a {type(invocation).__name__}")
         check_result_class(result_message_cls)
         check_artifacts(invocation.artifacts_dirs, on_artifact_upload_request)
+        check_secrets(invocation.secrets_to_redact)
         options = CallOptions(
             on_artifact_upload_request=on_artifact_upload_request,
             on_error_message=on_error_message,
@@ -216,9 +218,7 @@ class Calls(ABC):
         """
         options = ExecuteCommandsOptions() if options is None else options
         _require("options", options, ExecuteCommandsOptions, "ExecuteCommandsOptions(...)")
-        if isinstance(commands, (str, m.CommandInterface)) or not commands:
-            raise ValueError("commands must be a list with at least one CommandInterface(command=...)")
-        message = options.message(commands)
+        message = options.message(_checked_commands(commands))
         run = self._new_run(message, m.CommandExecutionResultMessageInterface, options.call_options())
         results = _dispatch(run, _callbacks_of(options)).results
         if check and any(item.exit_code != 0 for item in results):
@@ -226,7 +226,8 @@ class Calls(ABC):
         return m.CommandExecutionResult(results=results)
 
 
-Callbacks = dict[type, Callable[[Any], Any]]
+Callbacks = dict[type, Optional[Callable[[Any], Any]]]
+_UNKNOWN: Any = object()
 
 
 def _by_class(
@@ -253,10 +254,17 @@ def _dispatch(run: Run[ResultT], callbacks: Callbacks) -> ResultT:
     find = callbacks.get
     with run:
         for message in run.deliveries():
-            callback = find(type(message))
+            callback = find(type(message), _UNKNOWN)
+            if callback is _UNKNOWN:
+                callback = callbacks[type(message)] = _callback_for(type(message), callbacks)
             if callback is not None:
                 callback(message)
     return run.result
+
+
+def _callback_for(cls: type, callbacks: Callbacks) -> Optional[Callable[[Any], Any]]:
+    """That of its nearest base: a custom transport may bring subclasses."""
+    return next((callbacks[base] for base in cls.__mro__ if base in callbacks), None)
 
 
 def check_result_class(cls: Any) -> None:
@@ -276,6 +284,19 @@ def _annotated(cls: type) -> list[str]:
     # Until 3.9 the attribute falls back to a base's; from 3.14 on the dictionary has it no more.
     own = cls.__annotations__ if sys.version_info >= (3, 10) else cls.__dict__.get("__annotations__", {})  # noqa: RUF063
     return [name for name, kind in own.items() if "ClassVar" not in str(kind)]
+
+
+def _checked_commands(commands: Any) -> list[m.CommandInterface]:
+    wanted = 'commands must be a list of CommandInterface, as in [CommandInterface(command="ls")]'
+    if isinstance(commands, (str, m.CommandInterface)) or not isinstance(commands, Iterable):
+        raise TypeError(f"{wanted}; got a {type(commands).__name__}")
+    found = list(commands)
+    for command in found:
+        if not isinstance(command, m.CommandInterface):
+            raise TypeError(f"{wanted}; got a {type(command).__name__} in it")
+    if not found:
+        raise ValueError(f"{wanted}; got an empty one")
+    return found
 
 
 def _require(name: str, value: Any, cls: type, example: str) -> None:

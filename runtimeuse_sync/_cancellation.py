@@ -34,12 +34,12 @@ class Cancellation:
         self._on_request: Callable[[], None] = lambda: None
         # What else has an is_set, a subclass among them, may block or raise: that is for its own caller to bear.
         self._event = is_cancelled if type(is_cancelled) is threading.Event else None
-        self._wake: Callable[[], None] = lambda: None
+        self._wake: Optional[Callable[[], None]] = None
 
-    def on_request(self, act: Callable[[], None], wake: Callable[[], None] = lambda: None) -> None:
+    def on_request(self, act: Callable[[], None], wake: Optional[Callable[[], None]] = None) -> None:
         """Call ``act`` on the thread that calls ``request``, at once if it has been called.
 
-        ``wake`` ends a wait that ``begin_wait`` was called for.
+        ``wake`` ends a wait that ``begin_wait`` was called for, from any thread; without it nobody else looks.
         """
         self._on_request, self._wake = act, wake
         if self._requested:
@@ -70,7 +70,7 @@ class Cancellation:
 
     def begin_wait(self, limit: float) -> float:
         """The same, for a wait that ``wake`` ends: until ``end_wait``, others may look meanwhile."""
-        if self._event is None:
+        if self._event is None or self._wake is None:
             return self.pause(limit)
         return min(limit, _watch.join(self, self._clock()))
 
@@ -87,7 +87,8 @@ class Cancellation:
 
     def wake(self) -> None:
         """End the caller's wait: it is cancelled, or has to look from now on."""
-        self._wake()
+        if self._wake is not None:
+            self._wake()
 
 
 class _Watch:

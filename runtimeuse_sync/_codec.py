@@ -52,7 +52,7 @@ RuntimeMessage = Union[m.AgentRuntimeMessageInterface, RawResult, UnknownMessage
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+    raise ProtocolError(f"not acceptable as JSON: {name}", close_code=_BAD_PAYLOAD)
 
 
 _decoder = json.JSONDecoder(parse_constant=_no_constant)
@@ -66,9 +66,10 @@ def _parse_strictly(payload: Payload) -> Any:
         raise ProtocolError(f"invalid UTF-8 at byte {error.start} of a message", close_code=_BAD_PAYLOAD) from None
     except json.JSONDecodeError as error:
         raise ProtocolError(f"not JSON: {error.msg} at character {error.pos}", close_code=_BAD_PAYLOAD) from None
-    except (ValueError, RecursionError) as error:
-        # A number of too many digits, NaN, or more brackets than the parser has stack for.
-        raise ProtocolError(f"not acceptable as JSON: {type(error).__name__}", close_code=_BAD_PAYLOAD) from None
+    except ValueError:
+        raise ProtocolError("not acceptable as JSON: a number of too many digits", close_code=_BAD_PAYLOAD) from None
+    except RecursionError:
+        raise ProtocolError("not acceptable as JSON: brackets nested too deep", close_code=_BAD_PAYLOAD) from None
 
 
 def _parse_text(text: str) -> Any:

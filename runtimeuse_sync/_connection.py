@@ -85,7 +85,7 @@ class WebSocketConnection:
         batch = worker.inbox.get(0.1)
         if batch or worker.is_open:
             return batch
-        timeout = f"{self._deadline.timeout:g} s"
+        timeout = f"{self._deadline.timeout:.3g} s"
         raise ConnectionFailedError(
             f"cannot connect to {self._dialer.endpoint}: timed out after {timeout}, probably in the host look-up",
             reason="timed out",

@@ -18,6 +18,7 @@ import attrs
 from . import messages as m
 from ._cancellation import Cancellation
 from ._codec import RawResult, UnknownMessage, structure_result
+from ._connection import WebSocketConnection
 from ._deadline import Deadline
 from ._exchange import RESULTS, Exchange, Phase, Step
 from .exceptions import (
@@ -100,12 +101,13 @@ class Driver:
         self._announce_the_end(line.connection)
         line.connection.send(request)
         self._idle_since = time.monotonic()
-        self._cancellation.on_request(self.send_cancel, line.connection.wake)
+        # What a user's transport does when it is woken is not known: its callers look for themselves.
+        wake = line.connection.wake if isinstance(line.connection, WebSocketConnection) else None
+        self._cancellation.on_request(self.send_cancel, wake)
 
     def _announce_the_end(self, connection: Connection) -> None:
-        close_after = getattr(connection, "close_after", None)
-        if close_after is not None and self._is_last and not self.exchange.drains:
-            close_after(RESULTS)
+        if isinstance(connection, WebSocketConnection) and self._is_last and not self.exchange.drains:
+            connection.close_after(RESULTS)
 
     def start_drain(self, line: Line, on_artifact: Optional[OnArtifactUploadRequestCallback], last_result: Any) -> None:
         """Send no request; only wait for what earlier ones have left."""
@@ -173,7 +175,8 @@ class Driver:
 
     @property
     def _open_line(self) -> Line:
-        assert self._line is not None
+        if self._line is None:
+            raise RuntimeUseError("this run has been left: iterate inside its `with` block")
         return self._line
 
     def _wait(self) -> None:
@@ -255,7 +258,10 @@ class Driver:
             return message
         if isinstance(message, RawResult) and issubclass(self._result_cls, m.ResultMessageInterface):
             return structure_result(message, self._result_cls)
-        raise ProtocolError(f"a result that answers another kind of request: {type(message).__name__}")
+        if isinstance(message, RawResult) or not issubclass(self._result_cls, type(message)):
+            kind = getattr(message, "message_type", "result_message")
+            raise ProtocolError(f"a result that answers another kind of request: {kind}")
+        raise ProtocolError(f"the transport brought a {type(message).__name__}, not a {self._result_cls.__name__}")
 
     def _begin_drain(self) -> None:
         self._drain_deadline = Deadline(self._drain_timeout).earlier(self._deadline)

@@ -11,6 +11,8 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import attrs
 
+from .options import check_callable
+
 Headers = Mapping[str, str]
 HeaderSource = Union[Headers, Callable[[], Headers], None]
 
@@ -36,12 +38,14 @@ class Endpoint:
 
     @is_loopback.default
     def _look_at_host(self) -> bool:
-        if self.host == "localhost" or self.host.endswith(".localhost"):
+        name = self.host.rstrip(".")
+        if name == "localhost" or name.endswith(".localhost"):
             return True
         try:
-            return ipaddress.ip_address(self.host).is_loopback
+            address = ipaddress.ip_address(self.host)
         except ValueError:
             return False
+        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.authority}"
@@ -116,7 +120,9 @@ def basic_authorization(username: Optional[str], password: Optional[str]) -> Opt
 
 def check_header_source(headers: HeaderSource) -> None:
     """Refuse what can be seen to be wrong before the first connect."""
-    if headers is not None and not callable(headers):
+    if callable(headers):
+        check_callable("headers", headers)
+    else:
         read_headers(headers)
 
 

@@ -222,4 +222,4 @@ def _kind_of_subclass(message: Any) -> Kind:
     for cls in type(message).__mro__:
         if cls in _KINDS:
             return _KINDS[cls]
-    raise IllegalStepError(f"{type(message).__name__} is no message of a runtime")
+    raise ProtocolError(f"the transport brought a {type(message).__name__}, which is no message of a runtime")

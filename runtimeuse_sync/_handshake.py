@@ -140,7 +140,7 @@ class _Attempt:
 
     def _check_deadline(self) -> None:
         if self.deadline.expired:
-            text = f"timed out after {self.deadline.timeout:g} s while {self.stage}"
+            text = f"timed out after {self.deadline.timeout:.3g} s while {self.stage}"
             raise self.failure(text, "timed out")
 
     def send_all(self, data: bytes) -> None:

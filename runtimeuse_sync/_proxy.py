@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from ._endpoint import Endpoint, basic_authorization
+from .exceptions import ConnectionFailedError
 
 FROM_ENVIRONMENT = "env"
 
@@ -35,7 +36,16 @@ def choose(endpoint: Endpoint, setting: Optional[str]) -> Optional[Proxy]:
     if setting != FROM_ENVIRONMENT:
         return parse_proxy(setting)
     url = _environment_proxy(endpoint)
-    return None if url is None else parse_proxy(url if "://" in url else f"http://{url}")
+    if url is None:
+        return None
+    try:
+        return parse_proxy(url if "://" in url else f"http://{url}")
+    except ValueError as error:
+        raise ConnectionFailedError(
+            f"cannot connect to {endpoint}: the environment's proxy (HTTPS_PROXY, HTTP_PROXY or ALL_PROXY) cannot be "
+            f"used: {error}; unset it, or give Client(..., proxy=None)",
+            reason="bad proxy",
+        ) from None
 
 
 def parse_proxy(url: Any) -> Proxy:

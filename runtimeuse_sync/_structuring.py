@@ -14,7 +14,7 @@ import attrs
 import cattrs.errors
 from cattrs import Converter, StructureHandlerNotFoundError, transform_error
 from cattrs.cols import list_structure_factory
-from cattrs.gen import make_dict_structure_fn, override
+from cattrs.gen import make_dict_structure_fn_from_attrs, override
 
 from . import messages as m
 
@@ -148,11 +148,18 @@ def configure(*, explain: bool) -> Converter:
 def _object_hook(cls: type, converter: Converter) -> Hook:
     attrs.resolve_types(cls)
     # A tag is a constant: leaving it to the class's default spares a string for each message.
-    constants = [
-        a.name for a in attrs.fields(cls) if a.name in ("message_type", "type") and a.default is not attrs.NOTHING
-    ]
-    omitted: Any = {name: override(omit=True) for name in constants}
-    return cast("Hook", make_dict_structure_fn(cls, converter, **omitted))
+    omitted: Any = {a.name: override(omit=True) for a in attrs.fields(cls) if _is_tag(a, cls)}
+    # cattrs gives positional arguments in the order of the fields; a subclass may have some behind keyword-only ones.
+    fields = sorted(attrs.fields(cls), key=lambda a: a.kw_only)
+    return cast("Hook", make_dict_structure_fn_from_attrs(fields, cls, converter, **omitted))
+
+
+def _is_tag(field: attrs.Attribute[Any], cls: type) -> bool:
+    if field.metadata.get("is_tag"):
+        return True
+    # A subclass may have a tag of its own, and any other class of a user a field of that name.
+    is_message = issubclass(cls, m.AgentRuntimeMessageInterface)
+    return is_message and field.name == "message_type" and field.default is not attrs.NOTHING
 
 
 @lru_cache(maxsize=2)

@@ -96,6 +96,8 @@ class Worker:
     def run(self) -> None:
         try:
             self.waker.open()
+            if self._close_by is not None:  # its wake came too early to be noticed
+                raise AbandonedError
             stream = self._dialer.dial(self.waker, lambda: self._close_by is None, self._connect_deadline)
             self.has_dialed = True
             self._serve(stream)
@@ -126,7 +128,8 @@ class Worker:
             stream.sock.close()
         broken = self._write_error
         self._lose(_ABNORMAL, words(broken) if broken else "closed on this side", broken)
-        logger.debug("connection to %s ended (%s)", self._dialer.endpoint, type(self._end).__name__)
+        outcome = getattr(self._end, "code", type(self._end).__name__)
+        logger.debug("connection to %s ended (%s)", self._dialer.endpoint, outcome)
 
     def _loop(self, stream: Stream, selector: selectors.BaseSelector) -> None:
         sock = stream.sock

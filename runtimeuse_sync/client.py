@@ -17,7 +17,7 @@ from ._driver import LONGEST_WAIT
 from ._endpoint import HeaderSource
 from ._proxy import FROM_ENVIRONMENT
 from .exceptions import CancelledException, ConnectionFailedError
-from .options import CallOptions, Logger, check_seconds
+from .options import CallOptions, Logger, check_logger, check_seconds
 from .run import Run
 from .session import Registry, Session, SessionSettings
 from .transports import DEFAULT_MAX_MESSAGE_SIZE, Transport, WebSocketTransport
@@ -28,6 +28,17 @@ ResultT = TypeVar("ResultT")
 _STARTING = frozenset({404, 502, 503, 504})
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _LONGEST_ATTEMPT = 10.0
+
+# What Client hands on to WebSocketTransport.
+_OF_WEB_SOCKETS = (
+    "headers",
+    "ssl_context",
+    "proxy",
+    "connect_timeout",
+    "ping_interval",
+    "ping_timeout",
+    "max_message_size",
+)
 
 _default_logger = logging.getLogger("runtimeuse_sync")
 
@@ -90,34 +101,28 @@ class Client(Calls):
             raise ValueError("give ws_url or transport, not both")
         if not callable(getattr(self.transport, "connection", None)):
             raise TypeError("transport must have a method connection(), see runtimeuse_sync.transports.Transport")
+        for name in _OF_WEB_SOCKETS:
+            if getattr(self, name) != getattr(attrs.fields(Client), name).default:
+                raise ValueError(f"{name} is not for a transport of your own: give it to that instead")
         return self.transport
 
     def _web_socket_transport(self) -> WebSocketTransport:
         if self.ws_url is None:
             raise ValueError("say where the runtime is: Client('ws://localhost:8080')")
-        return WebSocketTransport(
-            self.ws_url,
-            headers=self.headers,
-            ssl_context=self.ssl_context,
-            proxy=self.proxy,
-            connect_timeout=self.connect_timeout,
-            ping_interval=self.ping_interval,
-            ping_timeout=self.ping_timeout,
-            max_message_size=self.max_message_size,
-        )
+        return WebSocketTransport(self.ws_url, **{name: getattr(self, name) for name in _OF_WEB_SOCKETS})
 
     def __attrs_post_init__(self) -> None:
         check_seconds("drain_timeout", self.drain_timeout)
-        check_seconds("cancel_poll_interval", self.cancel_poll_interval)
-        if self.cancel_poll_interval is None:
-            raise ValueError("cancel_poll_interval must be a positive number of seconds")
+        check_seconds("cancel_poll_interval", self.cancel_poll_interval, none_means=None)
+        check_logger(self.logger)
 
     def __repr__(self) -> str:
         where = self._transport.endpoint if isinstance(self._transport, WebSocketTransport) else "custom transport"
         return f"<Client: {where}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, ({a.name: getattr(self, a.name) for a in attrs.fields(Client) if a.init},)
+        cls: type[Any] = type(self)
+        return _rebuild, (cls, {a.name: getattr(self, a.name) for a in attrs.fields(cls) if a.init})
 
     def session(self) -> Session:
         """A connection for several requests (since runtime 0.11): a context manager.
@@ -146,7 +151,8 @@ class Client(Calls):
 
         >>> client.abort()
         """
-        self._in_flight.abort()
+        for call in self._in_flight.alive():
+            call.abort()
 
     def wait_until_ready(self, timeout: Optional[float] = 60.0) -> None:
         """Wait until the runtime accepts connections: for a sandbox that is still starting.
@@ -194,8 +200,8 @@ class Client(Calls):
 RuntimeUseClient = Client
 
 
-def _rebuild(configuration: dict[str, Any]) -> Client:
-    return Client(**configuration)
+def _rebuild(cls: type[Client], configuration: dict[str, Any]) -> Client:
+    return cls(**configuration)
 
 
 class _Wait:
@@ -224,9 +230,14 @@ def _may_pass(error: ConnectionFailedError) -> bool:
     return isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError)
 
 
+def _attempt(error: ConnectionFailedError) -> str:
+    """What became of it, without the advice to wait."""
+    return str(error) if error.status is None else f"it answered {error.status} {error.reason}"
+
+
 def _not_ready(timeout: Optional[float], last: ConnectionFailedError) -> ConnectionFailedError:
     return ConnectionFailedError(
-        f"the runtime was not ready within {timeout:g} s; the last attempt: {last}",
+        f"the runtime was not ready within {timeout:g} s; the last attempt: {_attempt(last)}",
         status=last.status,
         reason=last.reason,
     )

@@ -56,9 +56,13 @@ def _holds(value: Any, cls: type) -> bool:
     return isinstance(value, (list, tuple)) and all(isinstance(item, cls) for item in value)
 
 
+# Marks what is the same in every message of a class.
+IS_TAG = {"is_tag": True}
+
+
 def _message_type(name: str, *, checked: bool = False) -> Any:
     validator = attrs.validators.in_((name,)) if checked else None
-    return field(default=name, repr=False, validator=validator)
+    return field(default=name, repr=False, validator=validator, metadata=IS_TAG)
 
 
 # --- what the runtime sends -------------------------------------------------------------------------
@@ -186,7 +190,7 @@ class TextResult:
     """
 
     text: str
-    type: str = field(default="text", repr=False)
+    type: str = field(default="text", repr=False, metadata=IS_TAG)
 
 
 @define(kw_only=True)
@@ -201,7 +205,7 @@ class StructuredOutputResult:
     """
 
     structured_output: dict[str, Any]
-    type: str = field(default="structured_output", repr=False)
+    type: str = field(default="structured_output", repr=False, metadata=IS_TAG)
 
 
 ResultData = Union[TextResult, StructuredOutputResult]

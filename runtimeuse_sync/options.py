@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import math
+import sys
 import threading
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, Callable, Optional, Union
 
 import attrs
@@ -26,21 +26,23 @@ IsCancelledCallback = Union[threading.Event, Callable[[], bool]]
 Logger = Union[logging.Logger, "logging.LoggerAdapter[Any]"]
 
 
-def check_seconds(name: str, value: object, *, none_means: str = "no limit") -> None:
-    """Refuse what cannot be a duration in seconds; None means no limit.
+def check_seconds(name: str, value: object, *, none_means: Optional[str] = "no limit") -> None:
+    """Refuse what cannot be a duration in seconds. ``none_means`` says what None does; None: that it is refused too.
 
     >>> check_seconds("timeout", float("nan"))
     Traceback (most recent call last):
     ...
     ValueError: timeout must be a positive number of seconds, or None for no limit; got nan
     """
+    wanted = f"{name} must be a positive number of seconds" + (f", or None for {none_means}" if none_means else "")
     if value is None:
-        return
-    wanted = f"{name} must be a positive number of seconds, or None for {none_means}"
+        if none_means is not None:
+            return
+        raise TypeError(f"{wanted}; got None")
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{wanted}; got a {type(value).__name__}")
-    if not (value > 0 and math.isfinite(value)):
-        raise ValueError(f"{wanted}; got {value}")
+    if not 0 < value <= sys.float_info.max:
+        raise ValueError(f"{wanted}; got {str(value)[:30]}")
 
 
 def check_callable(name: str, value: object) -> None:
@@ -49,16 +51,42 @@ def check_callable(name: str, value: object) -> None:
         return
     if not callable(value):
         raise TypeError(f"{name} must be a function or None; got a {type(value).__name__}")
-    # 0x80 is CO_COROUTINE: importing inspect for it would cost a fifth of this package's import time.
-    code = getattr(value, "__code__", None)
-    if code is not None and code.co_flags & 0x80:
+    flags = _code_flags(value)
+    if flags & _ASYNC:
         raise TypeError(f"{name} is an async function; this client calls plain functions: write `def` for `async def`")
+    if flags & _GENERATOR:
+        raise TypeError(f"{name} is a generator function: calling it runs nothing of it")
+
+
+# inspect's CO_COROUTINE and CO_ASYNC_GENERATOR: importing it would cost a fifth of this package's import time.
+_ASYNC, _GENERATOR = 0x80 | 0x200, 0x20
+
+
+def _code_flags(function: Any) -> int:
+    while isinstance(function, partial):
+        function = function.func
+    code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
+    return 0 if code is None else int(code.co_flags)
+
+
+def check_logger(value: object) -> None:
+    """Refuse what cannot log."""
+    if value is not None and not callable(getattr(value, "warning", None)):
+        raise TypeError(f"logger must be a logging.Logger or LoggerAdapter, or None; got a {type(value).__name__}")
 
 
 def check_is_cancelled(value: object) -> None:
     """Refuse what is neither an Event nor a callable."""
+    if isinstance(value, type) and hasattr(value, "is_set"):
+        raise TypeError(f"is_cancelled must be an Event, not its class: write {value.__name__}()")
     if not hasattr(value, "is_set"):
         check_callable("is_cancelled (a threading.Event or a function)", value)
+
+
+def check_secrets(secrets: Sequence[str]) -> None:
+    """Refuse what cannot be redacted."""
+    if isinstance(secrets, (list, tuple)) and "" in secrets:  # what else it is, its message says
+        raise ValueError("secrets_to_redact has an empty string in it, which would redact nothing: leave it out")
 
 
 def check_artifacts(directories: Optional[Sequence[str]], callback: object) -> None:
@@ -100,6 +128,7 @@ class CallOptions:
         check_callable("on_artifact_upload_request", self.on_artifact_upload_request)
         check_callable("on_error_message", self.on_error_message)
         check_is_cancelled(self.is_cancelled)
+        check_logger(self.logger)
 
 
 @cache
@@ -128,6 +157,10 @@ class _RequestOptions:
 
     def __attrs_post_init__(self) -> None:
         check_artifacts(self.artifacts_dirs, self.on_artifact_upload_request)
+        check_secrets(self.secrets_to_redact)
+        check_callable("on_assistant_message", self.on_assistant_message)
+        check_callable("on_command_output", self.on_command_output)
+        check_callable("on_heartbeat", self.on_heartbeat)
         self.call_options()
 
     def call_options(self) -> CallOptions:
@@ -182,12 +215,18 @@ class QueryOptions(_RequestOptions):
     pre_agent_invocation_commands: Optional[list[m.CommandInterface]] = None
     post_agent_invocation_commands: Optional[list[m.CommandInterface]] = None
 
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        self.invocation("")  # which says what is wrong with the rest
+
     def invocation(self, prompt: str) -> m.InvocationMessage:
         """The message that these options and ``prompt`` make.
 
         >>> QueryOptions(system_prompt="Be brief.").invocation("Hello").user_prompt
         'Hello'
         """
+        if not isinstance(prompt, str):
+            raise TypeError(f"prompt must be a str; got a {type(prompt).__name__}")
         return m.InvocationMessage(user_prompt=prompt, **self._fields_of(m.InvocationMessage))
 
 
@@ -209,6 +248,10 @@ class ExecuteCommandsOptions(_RequestOptions):
     """
 
     pre_execution_downloadables: Optional[list[m.RuntimeEnvironmentDownloadableInterface]] = None
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        self.message([])  # which says what is wrong with the rest
 
     def message(self, commands: Sequence[m.CommandInterface]) -> m.CommandExecutionMessage:
         """The message that these options and ``commands`` make.

@@ -93,10 +93,9 @@ class Run(Generic[ResultT]):
             raise escaped  # a callback's StopIteration, which a generator turns into a RuntimeError
 
     def _leave_surely(self, driver: Driver, error: Optional[BaseException]) -> None:
-        if driver.is_inherited:
-            return
         try:
-            self._leave(driver, error)
+            if not driver.is_inherited:
+                self._leave(driver, error)
         except BaseException:  # a signal may land anywhere
             self._host.abandon(driver, self._cancellation)
             raise
@@ -153,7 +152,10 @@ class Run(Generic[ResultT]):
         runtimeuse_sync.exceptions.RuntimeUseError: there is no result yet: iterate to the end of the run
         """
         if self._driver is None or self._driver.exchange.result is None:
-            raise RuntimeUseError("there is no result yet: iterate to the end of the run")
+            is_over = self._driver is not None and self._driver.exchange.is_over
+            raise RuntimeUseError(
+                "the run ended without a result" if is_over else "there is no result yet: iterate to the end of the run"
+            )
         result: ResultT = self._driver.exchange.result
         return result
 

@@ -33,26 +33,23 @@ class SessionSettings:
 
 
 class Registry:
-    """What a client's ``abort()`` has to reach. It keeps nothing alive: what is forgotten can end."""
+    """What an ``abort()`` has to reach. It keeps nothing alive: what is forgotten can end."""
 
     def __init__(self) -> None:
         # Changed by one operation at a time, so unlocked: a lock could be held by another thread in a fork.
         self._references: set[weakref.ref[Any]] = set()
 
     def add(self, call: Any) -> None:
-        """Note something that has an ``abort()``."""
+        """Note it."""
         self._references.add(weakref.ref(call, self._references.discard))
 
     def discard(self, call: Any) -> None:
         """Forget it again."""
         self._references.discard(weakref.ref(call))
 
-    def abort(self) -> None:
-        """Abort all that is noted and still exists."""
-        for reference in list(self._references):
-            call = reference()
-            if call is not None:
-                call.abort()
+    def alive(self) -> list[Any]:
+        """All that is noted and still exists."""
+        return [call for reference in list(self._references) if (call := reference()) is not None]
 
 
 class Turn:
@@ -124,7 +121,7 @@ class Session(Calls):
         self._registry = registry
         self._process = os.getpid()
         self._turn = Turn()
-        self._calls: set[Cancellation] = set()  # in flight; changed by one operation at a time, so unlocked
+        self._calls = Registry()  # the cancellations of those in flight
         # All of these belong to whoever has the turn.
         self._line: Optional[Line] = None
         self._is_closed = False
@@ -230,7 +227,7 @@ class Session(Calls):
         >>> client.session().abort()
         """
         if self._process == os.getpid():
-            for cancellation in list(self._calls):
+            for cancellation in self._calls.alive():
                 cancellation.request()
 
     # --- what a run needs of it (run.Host) ----------------------------------------------------------
@@ -301,7 +298,7 @@ class Session(Calls):
         """See ``run.Host``."""
         self._calls.discard(cancellation)
         cancellation.end_wait()
-        if self._turn.is_held_by(driver):
+        if self._turn.is_held_by(driver) and not driver.is_inherited:
             self._close(0.0)
             self._turn.give_back(driver)
 

@@ -76,9 +76,6 @@ class Connection(Protocol):
     def close(self, timeout: float) -> None:
         """Send what is queued, then close; return after ``timeout`` seconds at the latest."""
 
-    # A connection may also have ``close_after(classes)``, called before the request of a one-shot call is sent:
-    # when a message of one of these classes has come, nothing more is wanted, and the goodbye can begin.
-
 
 class Transport(Protocol):
     """Makes connections; shared by the threads that share a ``Client``.

@@ -189,6 +189,10 @@ def test_a_pause_for_an_event_is_50_ms(clock: Clock) -> None:
 # --- many that wait ---------------------------------------------------------------------------------------
 
 
+def nothing() -> None:
+    """To be woken, or to act."""
+
+
 @pytest.fixture
 def waiting(clock: Clock) -> Iterator[list[Cancellation]]:
     """Three calls that wait, each with an Event of its own; the first has to look."""
@@ -196,6 +200,7 @@ def waiting(clock: Clock) -> Iterator[list[Cancellation]]:
     calls = [Cancellation(threading.Event(), 0.25, clock=clock) for _ in range(3)]
     for call in calls:
         assert call.requested() is False
+        call.on_request(nothing, wake=nothing)
         call.begin_wait(10.0)
     yield calls
     _watch.forget()
@@ -219,7 +224,7 @@ def test_the_one_that_looks_wakes_the_one_whose_event_is_set_and_no_other(
 ) -> None:
     woken: list[int] = []
     for number, call in enumerate(waiting):
-        call.on_request(lambda: None, wake=lambda number=number: woken.append(number))  # type: ignore[misc]
+        call.on_request(nothing, wake=lambda number=number: woken.append(number))  # type: ignore[misc]
     set_event(waiting[2])
     clock.now += EVENT_INTERVAL
     waiting[0].begin_wait(10.0)
@@ -230,7 +235,7 @@ def test_the_one_that_looks_wakes_the_one_whose_event_is_set_and_no_other(
 
 def test_when_the_one_that_looks_is_busy_another_wakes_and_takes_its_place(waiting: list[Cancellation]) -> None:
     woken: list[int] = []
-    waiting[1].on_request(lambda: None, wake=lambda: woken.append(1))
+    waiting[1].on_request(nothing, wake=lambda: woken.append(1))
     waiting[0].end_wait()
     assert woken == [1]
     assert pauses(waiting[1:]) == [EVENT_INTERVAL, 10.0]
@@ -244,7 +249,7 @@ def test_who_takes_the_place_does_not_begin_the_50_ms_anew(waiting: list[Cancell
     clock.now += 0.03
     waiting[1].end_wait()
     woken: list[int] = []
-    waiting[2].on_request(lambda: None, wake=lambda: woken.append(2))
+    waiting[2].on_request(nothing, wake=lambda: woken.append(2))
     set_event(waiting[2])
     assert pauses(waiting[2:]) == [EVENT_INTERVAL]
     assert woken == [2]
@@ -254,7 +259,7 @@ def test_who_is_on_its_way_out_as_well_passes_the_place_on(waiting: list[Cancell
     """Woken by a message of its own at the same moment, it does not come back to look."""
     woken: list[int] = []
     for number, call in enumerate(waiting):
-        call.on_request(lambda: None, wake=lambda number=number: woken.append(number))  # type: ignore[misc]
+        call.on_request(nothing, wake=lambda number=number: woken.append(number))  # type: ignore[misc]
     waiting[0].end_wait()
     waiting[1].end_wait()
     assert woken == [1, 2]
@@ -262,7 +267,7 @@ def test_who_is_on_its_way_out_as_well_passes_the_place_on(waiting: list[Cancell
 
 def test_one_of_the_others_that_is_busy_changes_nothing(waiting: list[Cancellation], clock: Clock) -> None:
     woken: list[int] = []
-    waiting[1].on_request(lambda: None, wake=lambda: woken.append(1))
+    waiting[1].on_request(nothing, wake=lambda: woken.append(1))
     waiting[1].end_wait()
     set_event(waiting[1])
     clock.now += EVENT_INTERVAL
@@ -270,6 +275,13 @@ def test_one_of_the_others_that_is_busy_changes_nothing(waiting: list[Cancellati
     assert woken == []
     assert waiting[1].was_requested is False
     assert pauses(waiting) == [0.05, 10.0, 10.0]
+
+
+def test_who_cannot_be_woken_looks_for_itself(waiting: list[Cancellation], clock: Clock) -> None:
+    cancellation = Cancellation(threading.Event(), 0.25, clock=clock)
+    cancellation.requested()
+    cancellation.on_request(nothing)
+    assert cancellation.begin_wait(10.0) == pytest.approx(EVENT_INTERVAL)
 
 
 def test_a_function_is_asked_by_its_own_caller_alone(waiting: list[Cancellation], clock: Clock) -> None:
@@ -306,6 +318,7 @@ def test_a_forked_child_does_not_wait_for_its_parent_to_look(waiting: list[Cance
     if pid == 0:
         own = Cancellation(threading.Event(), 0.25, clock=clock)
         own.requested()
+        own.on_request(nothing, wake=nothing)
         os._exit(0 if own.begin_wait(10.0) < 1 else 1)
     assert os.waitpid(pid, 0)[1] == 0
 

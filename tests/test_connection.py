@@ -18,6 +18,8 @@ from runtimeuse_sync import (
     MessageTooLargeError,
     ProtocolError,
 )
+from runtimeuse_sync._deadline import Deadline
+from runtimeuse_sync._worker import ConnectionSettings, Worker
 from runtimeuse_sync.testing import Peer, ScriptedRuntime
 
 from .raw_server import RawPeer, RawServer, frame
@@ -265,6 +267,21 @@ def test_the_goodbye_of_a_one_shot_call_does_not_wait_for_its_callbacks() -> Non
         )
     assert waited == [True]
     assert result.text == "done"
+
+
+def test_a_goodbye_that_comes_before_the_thread_has_begun_is_not_lost() -> None:
+    class Nobody:
+        endpoint = "ws://nobody"
+
+        def dial(self, *_: Any) -> Any:
+            raise AssertionError("it is not to connect any more")
+
+    settings = ConnectionSettings(connect_timeout=None, ping_interval=None, ping_timeout=None, max_message_size=None)
+    worker = Worker(Nobody(), settings, bytes, Deadline(None))  # type: ignore[arg-type]
+    worker.close(1.0)
+    worker.run()
+    with pytest.raises(ConnectionLostError, match="closed before it was open"):
+        worker.inbox.get(0)
 
 
 def test_that_of_one_that_has_artifacts_to_come_does() -> None:

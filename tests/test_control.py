@@ -268,6 +268,16 @@ def test_leaving_a_stream_early_cancels_the_run(scripted_runtime: Start) -> None
     assert [type(message) for message in runtime.received] == [InvocationMessage, CancelMessage]
 
 
+def test_a_stream_that_has_been_left_says_so(scripted_runtime: Start) -> None:
+    runtime = scripted_runtime(generation("0.15", Reply(hangs=True)))
+    with Client(runtime.url).stream(invocation()) as run:
+        pass
+    with pytest.raises(RuntimeUseError, match=r"^this run has been left: iterate inside its `with` block$"):
+        next(run)
+    with pytest.raises(RuntimeUseError, match=r"^the run ended without a result$"):
+        run.result  # noqa: B018
+
+
 def test_a_stream_that_is_never_entered_holds_no_connection(scripted_runtime: Start) -> None:
     runtime = scripted_runtime(hear_nothing)
     run = Client(runtime.url).stream(invocation())

@@ -77,6 +77,18 @@ def test_none_may_mean_something_else() -> None:
         check_seconds("ping_interval", 0, none_means="no pings")
 
 
+def test_none_may_be_no_duration_either() -> None:
+    with pytest.raises(TypeError, match=r"^x must be a positive number of seconds; got None$"):
+        check_seconds("x", None, none_means=None)
+    with pytest.raises(ValueError, match=r"^x must be a positive number of seconds; got 0$"):
+        check_seconds("x", 0, none_means=None)
+
+
+def test_a_number_beyond_all_clocks_is_no_duration() -> None:
+    with pytest.raises(ValueError, match=r"got 10{29}$"):
+        check_seconds("timeout", 10**400)
+
+
 # --- callbacks --------------------------------------------------------------------------------------------
 
 
@@ -95,8 +107,19 @@ def test_what_cannot_be_called_is_no_callback(value: Any, kind: str) -> None:
 class Holder:
     async def method(self, message: Any) -> None: ...
 
+    async def __call__(self, message: Any) -> None: ...
 
-@pytest.mark.parametrize("value", [coroutine, Holder().method])
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        coroutine,
+        Holder().method,
+        Holder(),
+        functools.partial(coroutine, 1),
+        functools.partial(functools.partial(Holder())),
+    ],
+)
 def test_an_async_function_is_no_callback(value: Any) -> None:
     with pytest.raises(TypeError) as caught:
         check_callable("on_x", value)
@@ -105,11 +128,12 @@ def test_an_async_function_is_no_callback(value: Any) -> None:
     )
 
 
-def test_a_generator_function_is_not_taken_for_an_async_one() -> None:
+def test_a_generator_function_is_no_callback() -> None:
     def generator() -> Any:
         yield
 
-    check_callable("on_x", generator)
+    with pytest.raises(TypeError, match=r"^on_x is a generator function: calling it runs nothing of it$"):
+        check_callable("on_x", generator)
 
 
 class Flag:
@@ -120,6 +144,11 @@ class Flag:
 @pytest.mark.parametrize("value", [None, threading.Event(), Flag(), nothing])
 def test_is_cancelled_is_an_event_or_a_function(value: Any) -> None:
     check_is_cancelled(value)
+
+
+def test_is_cancelled_is_no_class() -> None:
+    with pytest.raises(TypeError, match=r"^is_cancelled must be an Event, not its class: write Event\(\)$"):
+        check_is_cancelled(threading.Event)
 
 
 def test_is_cancelled_is_nothing_else() -> None:
@@ -205,6 +234,34 @@ def test_what_bounds_the_call_is_checked_with_the_rest(options: Options) -> None
         options(artifacts_dirs=["/out"])
     with pytest.raises(ValueError, match=f"^{NEEDS_DIRECTORIES}$"):
         options(on_artifact_upload_request=nothing)
+
+
+@each_class
+@pytest.mark.parametrize("name", ["on_assistant_message", "on_command_output", "on_heartbeat"])
+def test_the_callbacks_of_a_request_are_checked(options: Options, name: str) -> None:
+    with pytest.raises(TypeError, match=f"^{name} must be a function or None; got a str$"):
+        options(**{name: "x"})
+
+
+@each_class
+def test_what_goes_into_the_message_is_checked_with_the_rest(options: Options) -> None:
+    with pytest.raises(TypeError, match=r"^source_id must be a str or None; got a int$"):
+        options(source_id=5)
+    with pytest.raises(ValueError, match=r"^secrets_to_redact has an empty string in it"):
+        options(secrets_to_redact=["a", ""])
+
+
+def test_a_prompt_is_a_string() -> None:
+    with pytest.raises(TypeError, match=r"^prompt must be a str; got a int$"):
+        QueryOptions(system_prompt="s").invocation(5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [CallOptions, *BOTH])
+def test_a_logger_is_something_that_logs(options: Options) -> None:
+    logger = logging.LoggerAdapter(logging.getLogger("mine"), {})
+    assert options(logger=logger).logger is logger
+    with pytest.raises(TypeError, match=r"^logger must be a logging\.Logger or LoggerAdapter, or None; got a str$"):
+        options(logger="mine")
 
 
 @each_class

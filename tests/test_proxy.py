@@ -8,6 +8,7 @@ from typing import Any, Optional
 
 import pytest
 
+from runtimeuse_sync import ConnectionFailedError
 from runtimeuse_sync._endpoint import parse_url
 from runtimeuse_sync._proxy import Proxy, check_setting, choose, parse_proxy
 
@@ -160,7 +161,8 @@ def test_the_environment_may_leave_out_the_scheme(monkeypatch: pytest.MonkeyPatc
 
 def test_one_that_cannot_be_used_is_not_passed_over_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", f"socks5://user:{SECRET}@proxy:1080")
-    with pytest.raises(ValueError, match="only HTTP proxies are supported") as caught:
+    said = r"^cannot connect to wss://h: the environment's proxy .* only HTTP proxies .*; unset it, or give Client\("
+    with pytest.raises(ConnectionFailedError, match=said) as caught:
         from_environment("wss://h")
     assert SECRET not in str(caught.value)
 

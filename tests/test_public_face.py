@@ -335,6 +335,20 @@ def test_a_client_pickles(client: Client, protocol: int) -> None:
     assert repr(again) == repr(client)
 
 
+@attrs.frozen(eq=False)
+class Special(Client):
+    """A user's own."""
+
+    region: str = attrs.field(default="eu", kw_only=True)
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda client: pickle.loads(pickle.dumps(client))])
+def test_a_client_of_a_class_of_one_s_own_stays_one(duplicate: Any) -> None:
+    again = duplicate(Special("ws://h", region="us"))
+    assert type(again) is Special
+    assert (again.ws_url, again.region) == ("ws://h", "us")
+
+
 @pytest.mark.parametrize("client", CLIENTS, ids=range(len(CLIENTS)))
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
 def test_a_client_copies(client: Client, duplicate: Any) -> None:
@@ -376,8 +390,28 @@ def test_a_client_shows_where_it_goes_and_no_secret() -> None:
         ),
         (
             {"ws_url": "ws://h", "cancel_poll_interval": None},
+            TypeError,
+            "cancel_poll_interval must be a positive number of seconds; got None",
+        ),
+        (
+            {"ws_url": "ws://h", "cancel_poll_interval": 0},
             ValueError,
-            "cancel_poll_interval must be a positive number of seconds",
+            "cancel_poll_interval must be a positive number of seconds; got 0",
+        ),
+        (
+            {"ws_url": "ws://h", "logger": "mine"},
+            TypeError,
+            "logger must be a logging.Logger or LoggerAdapter, or None; got a str",
+        ),
+        (
+            {"transport": Elsewhere(), "headers": {"Authorization": "Bearer x"}},
+            ValueError,
+            "headers is not for a transport of your own: give it to that instead",
+        ),
+        (
+            {"transport": Elsewhere(), "max_message_size": 5},
+            ValueError,
+            "max_message_size is not for a transport of your own: give it to that instead",
         ),
         (
             {"ws_url": "ws://h", "drain_timeout": 0},
