@@ -142,11 +142,14 @@ def test_a_runtime_inside_a_command_keeps_the_outer_mark(tmp_path: Path, monkeyp
     seen = outer.start('printf %s "$RUNTIMEUSE_SYNC_PROCESS"', stdout=subprocess.PIPE)
     mark, _ = seen.communicate(timeout=10)
     monkeypatch.setenv("RUNTIMEUSE_SYNC_PROCESS", mark.decode())
-    nested = Processes().start("exec sleep 1000")
+    # A process that is just being replaced by another program shows no environment: it would be found too late.
+    with Processes().start("echo ready; sleep 1000; :", stdout=subprocess.PIPE) as nested:
+        assert nested.stdout is not None
+        assert nested.stdout.readline() == b"ready\n"
 
-    outer.kill()
+        outer.kill()
 
-    assert nested.wait(timeout=5) == -signal.SIGTERM
+        assert nested.wait(timeout=5) == -signal.SIGTERM
 
 
 def test_without_any_process_there_is_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
