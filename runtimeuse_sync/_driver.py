@@ -202,7 +202,7 @@ class Driver:
             # Cancelled from another thread: that the runtime, or who left the session, closed first is chance.
             self.exchange.disconnect(error)
             return
-        error.__traceback__ = None  # of the queue's innards, which would keep the connection alive
+        error.__traceback__ = None  # of the inbox's innards, which would keep the connection alive
         if isinstance(error, ConnectionFailedError) and self._deadline.expired:
             # The call's limit bounds connecting as well; which of the two clocks strikes first is chance.
             error = InvocationTimeoutError(timeout=self._deadline.timeout)

@@ -71,6 +71,7 @@ class Worker:
         self._unsent = memoryview(b"")
         self._write_wants_read = False  # TLS has to read before it can write
         self._end: Optional[RuntimeUseError] = None  # why it ended; the first reason wins
+        self._uncounted = 0  # bytes read of a message that is not complete
         self._is_done = False  # the last that was wanted has come
         self._leave_by: Optional[Deadline] = None  # how long to wait for the peer after the end
         self._write_error: Optional[OSError] = None
@@ -141,6 +142,8 @@ class Worker:
             self._say_goodbye()
             self._flush(sock)
             reads = self._reads()
+            if reads and not registered & selectors.EVENT_READ:
+                self._keepalive.heard()  # what the peer has said meanwhile is still unread
             registered = _register(selector, sock, registered, self._interest(reads))
             patience = self._patience(sock, reads)
             if not patience:
@@ -193,6 +196,7 @@ class Worker:
 
     def _finish(self, error: RuntimeUseError) -> None:
         if self._end is None:
+            _drop_frames(error)
             self._end = error
             self._leave_by = Deadline(LINGER)
             self.inbox.end(error)
@@ -270,11 +274,13 @@ class Worker:
             end = self._decode_into(batch, events)
         except ProtocolError as error:
             end = error
+        self._uncounted += size
         if batch:
             if type(batch[-1]) in self.last_classes:
                 self._is_done = True
                 self._leave_by = Deadline(LINGER)
-            self.inbox.put(batch, size + MESSAGE_OVERHEAD * len(batch))
+            self.inbox.put(batch, self._uncounted + MESSAGE_OVERHEAD * len(batch))
+            self._uncounted = 0
         if end is not None:
             self._finish(end)
 
@@ -316,6 +322,13 @@ class Worker:
 
 def not_started(dialer: Dialer, reason: str) -> ConnectionFailedError:
     return ConnectionFailedError(f"cannot connect to {dialer.endpoint}: {reason}", reason=reason)
+
+
+def _drop_frames(error: Optional[BaseException]) -> None:
+    """Tracebacks keep alive what their frames hold: the socket, half a payload."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _register(selector: selectors.BaseSelector, sock: Socket, old: int, new: int) -> int:

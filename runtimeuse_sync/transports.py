@@ -59,7 +59,8 @@ class Connection(Protocol):
         """Whether the connection has come about. Stays True when it is lost."""
 
     def open(self, timeout: Optional[float]) -> None:
-        """Begin to connect, within ``timeout`` seconds (None: no limit); need not wait for the outcome."""
+        """Connect within ``timeout`` seconds (None: no limit). It need not wait for the outcome, and may leave the
+        beginning to the first ``send`` or ``receive``."""
 
     def send(self, message: ClientMessage) -> None:
         """Queue a message; from any thread, without blocking. Messages leave in the order of the calls."""

@@ -7,6 +7,7 @@ import resource
 import threading
 import time
 from typing import Any, Callable
+from unittest import mock
 
 import pytest
 
@@ -17,8 +18,10 @@ from runtimeuse_sync import (
     InvocationMessage,
     MessageTooLargeError,
     ProtocolError,
+    _worker,
 )
 from runtimeuse_sync._deadline import Deadline
+from runtimeuse_sync._inbox import Inbox
 from runtimeuse_sync._worker import ConnectionSettings, Worker
 from runtimeuse_sync.testing import Peer, ScriptedRuntime
 
@@ -269,6 +272,57 @@ def test_the_goodbye_of_a_one_shot_call_does_not_wait_for_its_callbacks() -> Non
     assert result.text == "done"
 
 
+def test_a_peer_is_not_called_dead_for_what_was_left_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its answers to pings lie behind what a slow caller has not taken yet."""
+    monkeypatch.setattr(_worker, "BACKLOG_LIMIT", 200_000)
+    count = 2_500
+
+    def play(conn: RawPeer) -> None:
+        conn.accept()
+        conn.read_frame()
+        conn.send(GOOD * count + RESULT)
+        while (answered := conn.read_frame())[0] != 8:
+            conn.send(frame(answered[1], opcode=10))
+        conn.send(frame(answered[1], opcode=8))
+
+    heard: list[Any] = []
+
+    def slow(message: AssistantMessageInterface) -> None:
+        heard.append(message)
+        time.sleep(0.0005)
+
+    with RawServer(play) as server:
+        client = Client(server.url, ping_interval=0.05, ping_timeout=0.05)
+        assert client.invoke(invocation(), on_assistant_message=slow).text == "done"
+    assert len(heard) == count
+
+
+def new_worker(dialer: Any = None) -> Worker:
+    settings = ConnectionSettings(connect_timeout=None, ping_interval=None, ping_timeout=None, max_message_size=None)
+    return Worker(dialer, settings, bytes, Deadline(None))
+
+
+def test_every_byte_of_a_message_counts_towards_the_backlog() -> None:
+    worker = new_worker()
+    worker.inbox = mock.create_autospec(Inbox, instance=True)
+    worker._take([], 1_000_000)
+    worker._take([b"x", b"y"], 10)
+    worker._take([b"z"], 5)
+    sizes = [call.args[1] - _worker.MESSAGE_OVERHEAD * len(call.args[0]) for call in worker.inbox.put.call_args_list]
+    assert sizes == [1_000_010, 5]
+
+
+def test_an_error_keeps_nothing_of_the_connection_alive(scripted_runtime: Start) -> None:
+    def play(peer: Peer) -> None:
+        peer.expect(InvocationMessage)
+        peer.reset()
+
+    with pytest.raises(ConnectionLostError) as caught:
+        Client(scripted_runtime(play).url).invoke(invocation())
+    assert isinstance(caught.value.__cause__, ConnectionResetError)
+    assert caught.value.__cause__.__traceback__ is None
+
+
 def test_a_goodbye_that_comes_before_the_thread_has_begun_is_not_lost() -> None:
     class Nobody:
         endpoint = "ws://nobody"
@@ -276,8 +330,7 @@ def test_a_goodbye_that_comes_before_the_thread_has_begun_is_not_lost() -> None:
         def dial(self, *_: Any) -> Any:
             raise AssertionError("it is not to connect any more")
 
-    settings = ConnectionSettings(connect_timeout=None, ping_interval=None, ping_timeout=None, max_message_size=None)
-    worker = Worker(Nobody(), settings, bytes, Deadline(None))  # type: ignore[arg-type]
+    worker = new_worker(Nobody())
     worker.close(1.0)
     worker.run()
     with pytest.raises(ConnectionLostError, match="closed before it was open"):
