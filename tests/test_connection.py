@@ -274,13 +274,14 @@ def test_the_goodbye_of_a_one_shot_call_does_not_wait_for_its_callbacks() -> Non
 
 def test_a_peer_is_not_called_dead_for_what_was_left_unread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its answers to pings lie behind what a slow caller has not taken yet."""
-    monkeypatch.setattr(_worker, "BACKLOG_LIMIT", 200_000)
-    count = 2_500
+    monkeypatch.setattr(_worker, "BACKLOG_LIMIT", 1_000_000)
+    count = 3_000
+    large = frame(b'{"message_type":"assistant_message","text_blocks":["%s"]}' % (b"x" * 1000))
 
     def play(conn: RawPeer) -> None:
         conn.accept()
         conn.read_frame()
-        conn.send(GOOD * count + RESULT)
+        conn.send(large * count + RESULT)
         while (answered := conn.read_frame())[0] != 8:
             conn.send(frame(answered[1], opcode=10))
         conn.send(frame(answered[1], opcode=8))
