@@ -9,9 +9,10 @@ import math
 import os
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import attrs
 
@@ -103,7 +104,8 @@ class Driver:
         self._idle_since = time.monotonic()
         # What a user's transport does when it is woken is not known: its callers look for themselves.
         wake = line.connection.wake if isinstance(line.connection, WebSocketConnection) else None
-        self._cancellation.on_request(self.send_cancel, wake)
+        # No cycle: a call that a signal kept from being left goes with its last reference, and gives its turn back.
+        self._cancellation.on_request(_weakly(self.send_cancel), wake)
 
     def _announce_the_end(self, connection: Connection) -> None:
         if isinstance(connection, WebSocketConnection) and self._is_last and not self.exchange.drains:
@@ -357,6 +359,17 @@ class Driver:
 
 def _do_nothing() -> None:
     pass
+
+
+def _weakly(method: Callable[[], None]) -> Callable[[], None]:
+    reference = weakref.WeakMethod(method)
+
+    def call_if_alive() -> None:
+        alive = reference()
+        if alive is not None:
+            alive()
+
+    return call_if_alive
 
 
 def _explained(error: ConnectionLostError) -> ConnectionLostError:

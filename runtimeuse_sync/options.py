@@ -53,7 +53,7 @@ def check_callable(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a function or None; got a {type(value).__name__}")
     flags = _code_flags(value)
     if flags & _ASYNC:
-        raise TypeError(f"{name} is an async function; this client calls plain functions: write `def` for `async def`")
+        raise TypeError(f"{name} is an async function, but only plain ones are called: write `def` for `async def`")
     if flags & _GENERATOR:
         raise TypeError(f"{name} is a generator function: calling it runs nothing of it")
 

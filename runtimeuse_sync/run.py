@@ -82,7 +82,7 @@ class Run(Generic[ResultT]):
         except BaseException as error:
             self._leave_surely(driver, error)
             raise
-        self._messages = self._result_last(driver.deliveries())
+        self._messages = _result_last(driver, self._result_cls)
         return self
 
     def __exit__(self, exc_type: object, error: Optional[BaseException], traceback: object) -> None:
@@ -120,13 +120,6 @@ class Run(Generic[ResultT]):
         message: m.AgentRuntimeMessageInterface = next(self._messages)
         return message
 
-    def _result_last(self, messages: Iterator[Any]) -> Iterator[Any]:
-        """On the wire, more may come behind the result: output of post-agent commands, for one."""
-        for message in messages:
-            if not isinstance(message, self._result_cls):
-                yield message
-        yield self.result
-
     def deliveries(self) -> Iterator[Any]:
         """The messages in the order of the wire, the result in its place. For use instead of iteration.
 
@@ -151,12 +144,7 @@ class Run(Generic[ResultT]):
         ...
         runtimeuse_sync.exceptions.RuntimeUseError: there is no result yet: iterate to the end of the run
         """
-        if self._driver is None or self._driver.exchange.result is None:
-            is_over = self._driver is not None and self._driver.exchange.is_over
-            raise RuntimeUseError(
-                "the run ended without a result" if is_over else "there is no result yet: iterate to the end of the run"
-            )
-        result: ResultT = self._driver.exchange.result
+        result: ResultT = _result_of(self._driver)
         return result
 
     def cancel(self) -> None:
@@ -170,3 +158,20 @@ class Run(Generic[ResultT]):
         runtimeuse_sync.exceptions.CancelledException: the call was cancelled
         """
         self._cancellation.request()
+
+
+def _result_last(driver: Driver, result_cls: type) -> Iterator[Any]:
+    """On the wire, more may come behind the result: output of post-agent commands, for one."""
+    for message in driver.deliveries():
+        if not isinstance(message, result_cls):
+            yield message
+    yield _result_of(driver)
+
+
+def _result_of(driver: Optional[Driver]) -> Any:
+    if driver is not None and driver.exchange.result is not None:
+        return driver.exchange.result
+    is_over = driver is not None and driver.exchange.is_over
+    raise RuntimeUseError(
+        "the run ended without a result" if is_over else "there is no result yet: iterate to the end of the run"
+    )

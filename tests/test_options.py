@@ -124,7 +124,7 @@ def test_an_async_function_is_no_callback(value: Any) -> None:
     with pytest.raises(TypeError) as caught:
         check_callable("on_x", value)
     assert str(caught.value) == (
-        "on_x is an async function; this client calls plain functions: write `def` for `async def`"
+        "on_x is an async function, but only plain ones are called: write `def` for `async def`"
     )
 
 

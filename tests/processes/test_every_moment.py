@@ -23,6 +23,7 @@ from runtimeuse_sync import (
     InvocationTimeoutError,
     RuntimeUseError,
 )
+from runtimeuse_sync._cancellation import _watch
 from runtimeuse_sync.testing import Reply, ScriptedRuntime, generation
 
 from ..support import invocation
@@ -95,7 +96,7 @@ def upload(request: object) -> tuple[str, str]:
 
 
 def invoke(client: Client) -> Any:
-    return client.invoke(invocation(), hear, on_assistant_message=hear).text
+    return client.invoke(invocation(), hear, on_assistant_message=hear, is_cancelled=threading.Event()).text
 
 
 def time_out(client: Client) -> Any:
@@ -145,6 +146,8 @@ def complaints_at(point: int, call: Callable[[], Any], error: type[BaseException
         complaints.append(f"took {took:.2f} s")
     if not all_gone():
         complaints.append("left its thread behind")
+    if _watch._waiting:
+        complaints.append("still waits for others to look")
     return interrupt, complaints
 
 
