@@ -22,13 +22,13 @@ autodoc_default_options = {"members": True, "inherited-members": True}
 
 
 def relink(app: Any, doctree: nodes.document) -> None:
-    """Links between files, as a forge shows them, become links between pages; those to examples become text."""
+    """Links between files, as a forge shows them, become links between pages; those to other folders, text."""
     for link in list(doctree.findall(nodes.reference)):
         address = link.get("refuri", "")
         page = re.fullmatch(r"(?:docs/)?(\w+)\.rst(#.*)?", address)
         if page:
             link["refuri"] = f"{page[1].lower()}.html{page[2] or ''}"
-        elif re.match(r"(\.\./)?examples", address):
+        elif re.match(r"(\.\./)?(examples|benchmarks)", address):
             link.replace_self(link.children)
 
 

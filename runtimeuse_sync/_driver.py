@@ -38,7 +38,7 @@ from .transports import Connection
 LONGEST_WAIT = 0.25
 # How long to wait for the runtime's answer to a cancel_message, in seconds.
 CANCEL_WAIT = 5.0
-IMPATIENT_CANCEL_WAIT = 0.8
+IMPATIENT_CANCEL_WAIT = 0.7
 
 
 @attrs.define(eq=False, repr=False)
