@@ -60,7 +60,7 @@ _WHOLE_TEXT = _FIN | Opcode.TEXT
 _OPCODES = frozenset(Opcode)
 NO_CODE = 1005
 # How much of a payload is made room for before any of it has come; twice as much whenever that is full.
-_ROOM = 1024 * 1024
+_ROOM = 4 * 1024 * 1024
 _CODES_ON_THE_WIRE = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
 
 

@@ -618,10 +618,10 @@ def test_room_is_made_as_the_payload_comes(monkeypatch: pytest.MonkeyPatch) -> N
     assert decoder.missing == (1 << 40) - 8000
 
 
-def test_a_promise_alone_makes_room_for_one_mib() -> None:
+def test_a_promise_alone_makes_room_for_4_mib() -> None:
     decoder = FrameDecoder(None)
     decoder.feed(b"\x81" + length_bytes(1 << 40) + b"abc")
-    assert len(decoder.room()) == (1 << 20) - 3
+    assert len(decoder.room()) == (4 << 20) - 3
 
 
 def test_no_more_room_is_made_than_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
