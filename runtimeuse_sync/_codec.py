@@ -103,7 +103,6 @@ class _Kinds(dict[str, Hook]):
     """``message_type`` -> compiled hook, each compiled when it is first needed."""
 
     def __init__(self, classes: tuple[type, ...]) -> None:
-        super().__init__()
         self.classes = {_tag(cls): cls for cls in classes}
 
     def __missing__(self, message_type: str) -> Hook:

@@ -177,17 +177,14 @@ class Exchange:
 
     def cancel(self, error: Optional[BaseException] = None) -> bool:
         """End the request with ``error`` as its outcome; whether a ``cancel_message`` has to be sent."""
-        if self.phase is Phase.OVER:
-            return False
         if self.phase in (Phase.READY, Phase.DRAINING):
             self.error = error or self.error
             self.phase = Phase.OVER
-            return False
-        if self.phase is not Phase.RUNNING:
-            return False
-        self.error = error
-        self.phase = Phase.CANCELLING
-        return True
+        elif self.phase is Phase.RUNNING:
+            self.error = error
+            self.phase = Phase.CANCELLING
+            return True
+        return False
 
     def disconnect(self, error: RuntimeUseError) -> None:
         """The connection has ended, with ``error``."""
