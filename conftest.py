@@ -33,7 +33,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # What is collected only where its dependency is installed: suites with a tox environment of their own,
 # and the modules behind an extra.
 NEEDS = {
-    "runtimeuse_sync/_pytest_plugin.py": "websockets",
     "runtimeuse_sync/cli": "rich",
     "runtimeuse_sync/local": "websockets",
     "runtimeuse_sync/testing": "websockets",

@@ -146,9 +146,10 @@ class Worker:
                 self._keepalive.heard()  # what the peer has said meanwhile is still unread
             registered = _register(selector, sock, registered, self._interest(reads))
             patience = self._patience(sock, reads)
-            if not patience:
-                self._keep_alive(reads)
             ready = [key.fileobj for key, _ in selector.select(patience)]
+            if not ready or not patience:
+                # Judged before the next attempt to write: the system takes a little more although nobody reads.
+                self._keep_alive(reads)
             if self.waker in ready:
                 self.waker.clear()
             if reads and (sock in ready or _has_decrypted(sock)):

@@ -44,7 +44,6 @@ ORDER = (
     # The core ends here: what follows needs an extra.
     "local",
     "testing",
-    "_pytest_plugin",
     "cli",
     "__main__",
 )

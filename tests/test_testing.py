@@ -1033,14 +1033,13 @@ def test_without_websockets_the_extra_is_named() -> None:
 
 def test_the_plugin_imports_nothing_that_is_not_asked_for() -> None:
     said = run_python(
-        "import sys, runtimeuse_sync._pytest_plugin;"
-        "print([name for name in ('websockets', 'watchdog', 'runtimeuse_sync.testing', 'runtimeuse_sync.local')"
-        " if name in sys.modules])"
+        "import sys, _runtimeuse_sync_pytest;"
+        "print([name for name in ('websockets', 'runtimeuse_sync') if name in sys.modules])"
     )
     assert said == "[]\n"
 
 
-PLUGIN = ("-p", "no:runtimeuse_sync", "-p", "runtimeuse_sync._pytest_plugin", "-p", "no:cacheprovider")
+PLUGIN = ("-p", "no:runtimeuse_sync", "-p", "_runtimeuse_sync_pytest", "-p", "no:cacheprovider")
 
 
 def test_the_fixture_starts_runtimes_and_stops_them(pytester: pytest.Pytester) -> None:

@@ -57,10 +57,10 @@ def test_the_index_would_take_them(built: Path) -> None:
     run(sys.executable, "-m", "twine", "check", "--strict", *built.iterdir())
 
 
-def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_holds_the_package_and_the_pytest_plugin_alone(wheel: Path) -> None:
     shipped = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     sources = {path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
-    assert shipped == {path.relative_to(ROOT).as_posix() for path in sources}
+    assert shipped == {path.relative_to(ROOT).as_posix() for path in sources} | {"_runtimeuse_sync_pytest.py"}
     assert "runtimeuse_sync/py.typed" in shipped
 
 

@@ -1,7 +1,8 @@
 """The fixtures ``scripted_runtime`` and ``local_runtime``, which pytest finds by entry point."""
 
-# pytest imports this in every run of every project that has the package installed: what the fixtures need is
-# imported when one of them is asked for.
+# pytest imports this in every run of every project that has the package installed. So it is no part of the package,
+# which would be imported with it, before anybody measures its coverage; and what the fixtures need is imported when
+# one of them is asked for.
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Callable
 import pytest
 
 if TYPE_CHECKING:
-    from .local import LocalRuntime
-    from .testing import ScriptedRuntime
+    from runtimeuse_sync.local import LocalRuntime
+    from runtimeuse_sync.testing import ScriptedRuntime
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def scripted_runtime() -> Iterator[Callable[..., ScriptedRuntime]]:
             assert summarise(runtime.url) == "done"
             assert runtime.wait_for(InvocationMessage).user_prompt.startswith("Summarise")
     """
-    from .testing import ScriptedRuntime
+    from runtimeuse_sync.testing import ScriptedRuntime
 
     with ExitStack() as running:
 
@@ -47,7 +48,7 @@ def local_runtime() -> Iterator[Callable[..., LocalRuntime]]:
             runtime = local_runtime(lambda invocation, sender: invocation.user_prompt.upper())
             assert summarise(runtime.url) == "SUMMARISE"
     """
-    from .local import LocalRuntime
+    from runtimeuse_sync.local import LocalRuntime
 
     with ExitStack() as running:
 
