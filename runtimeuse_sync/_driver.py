@@ -306,7 +306,7 @@ class Driver:
         self._line = None
         self.exchange.error = None
         self._cancellation.on_request(_do_nothing)
-        self._cancellation.end_wait()
+        self._cancellation.end_wait()  # a safety net: a signal may have cut off the one at the end of deliveries()
 
     # --- cancelling ---------------------------------------------------------------------------------
 

@@ -29,16 +29,8 @@ _STARTING = frozenset({404, 502, 503, 504})
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _LONGEST_ATTEMPT = 10.0
 
-# What Client hands on to WebSocketTransport.
-_OF_WEB_SOCKETS = (
-    "headers",
-    "ssl_context",
-    "proxy",
-    "connect_timeout",
-    "ping_interval",
-    "ping_timeout",
-    "max_message_size",
-)
+# What Client hands on to WebSocketTransport beside the URL.
+_OF_WEB_SOCKETS = tuple(a.name for a in attrs.fields(WebSocketTransport) if a.init and a.name != "ws_url")
 
 _default_logger = logging.getLogger("runtimeuse_sync")
 

@@ -40,7 +40,7 @@ class Registry:
         self._references: set[weakref.ref[Any]] = set()
 
     def add(self, call: Any) -> None:
-        """Note it."""
+        """Note a call, or what a call asks whether it is cancelled."""
         self._references.add(weakref.ref(call, self._references.discard))
 
     def discard(self, call: Any) -> None:
@@ -297,7 +297,7 @@ class Session(Calls):
     def abandon(self, driver: Driver, cancellation: Cancellation) -> None:
         """See ``run.Host``."""
         self._calls.discard(cancellation)
-        cancellation.end_wait()
+        cancellation.end_wait()  # as in Driver.release(), which may not have been reached
         if self._turn.is_held_by(driver) and not driver.is_inherited:
             self._close(0.0)
             self._turn.give_back(driver)
