@@ -41,7 +41,15 @@ NEEDS = {
     "tests/interop": "runtimeuse_client",
     "tests/packaging": "build",
 }
-collect_ignore = [path for path, module in NEEDS.items() if find_spec(module) is None]
+
+
+def is_installed(module: str) -> bool:
+    """Whether it is a module indeed: a mere folder of that name, such as pip's ``build``, is none."""
+    spec = find_spec(module)
+    return spec is not None and spec.origin is not None
+
+
+collect_ignore = [path for path, module in NEEDS.items() if not is_installed(module)]
 
 # --- nothing is left behind --------------------------------------------------------------------------
 
