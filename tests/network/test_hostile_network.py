@@ -21,7 +21,7 @@ from .hostile_proxy import (
     split,
 )
 from .places import FAILED, LETHAL, LOST, ORDER, PLACES, occurs
-from .trial import IMPATIENT, PATIENT, Trial, attempt, check_deliveries, check_requests
+from .trial import CONNECT_TIMEOUT, IMPATIENT, PATIENT, Trial, attempt, check_deliveries, check_requests
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(30)]
 
@@ -65,8 +65,7 @@ def test_what_a_broken_connection_comes_to(scripted_runtime: Start, release: str
     runtime = scripted_runtime(agent(release))
     pings = IMPATIENT if fault.startswith("stall") else PATIENT
     with HostileProxy(runtime.url, Fault(PLACES[place], LETHAL[fault])) as proxy:
-        trial = attempt(proxy, client={"connect_timeout": 0.4, "drain_timeout": 5.0, **pings})
-    assert proxy.struck.is_set()
+        trial = attempt(proxy, client={"connect_timeout": CONNECT_TIMEOUT, "drain_timeout": 5.0, **pings})
     assert trial.outcome in outcomes(place, fault, release)
     assert set(trial.logger.texts) <= {MISSING}
     assert "looking up the host" not in str(trial.error)
@@ -89,7 +88,6 @@ def test_what_a_broken_connection_comes_to_without_artifacts(
     pings = IMPATIENT if fault.startswith("stall") else PATIENT
     with HostileProxy(runtime.url, Fault(PLACES[place], LETHAL[fault])) as proxy:
         trial = attempt(proxy, client=pings, artifacts_dirs=None)
-    assert proxy.struck.is_set()
     assert trial.outcome == ("result" if place.startswith("close") else f"lost 1006: {LOST[fault]}")
     check_deliveries(trial, proxy, may_lose=fault == "reset")
     check_requests(runtime)
@@ -108,7 +106,6 @@ def test_what_a_slow_connection_comes_to(scripted_runtime: Start, release: str, 
     runtime = scripted_runtime(agent(release))
     with HostileProxy(runtime.url, Fault(PLACES[place], HARMLESS[fault])) as proxy:
         trial = attempt(proxy, client=PATIENT)
-    assert proxy.struck.is_set()
     assert_complete(trial, runtime)
 
 
@@ -203,7 +200,9 @@ def test_what_corruption_comes_to(monkeypatch: pytest.MonkeyPatch, release: str,
     # The runtime, in its turn, reports what came corrupted.
     with suppress(ProtocolError), ScriptedRuntime(agent(release)) as runtime:
         with HostileProxy(runtime.url, Fault(PLACES[place], change=alter)) as proxy:
-            trial = attempt(proxy, client={"connect_timeout": 0.4, "drain_timeout": 0.5, **PATIENT}, timeout=0.7)
+            trial = attempt(
+                proxy, client={"connect_timeout": CONNECT_TIMEOUT, "drain_timeout": 1.0, **PATIENT}, timeout=2.0
+            )
     assert trial.outcome == outcome
     assert trial.result == (RESULT if trial.error is None else None)
     assert trial.heard == TEXTS[: heard_at(place)]

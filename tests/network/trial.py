@@ -31,8 +31,10 @@ from ..support import invocation
 from .hostile_proxy import DOWN, HostileProxy, payload_of
 
 # Seconds that any call may take: every limit that is set here, one after the other, and a busy machine.
-DEADLINE = 5.0
-PING_TIMEOUT = 0.3
+DEADLINE = 10.0
+# Limits that end what stands still, and nothing that a busy machine holds up for a while.
+CONNECT_TIMEOUT = 1.0
+PING_TIMEOUT = 1.0
 IMPATIENT: dict[str, Any] = {"ping_interval": 0.05, "ping_timeout": PING_TIMEOUT}
 PATIENT: dict[str, Any] = {"ping_interval": None}
 
@@ -112,7 +114,10 @@ def attempt(
     timeout: Optional[float] = None,
     **fields: Any,
 ) -> Trial:
-    """Call through ``proxy`` in a thread, and do something ``meanwhile``; fails after ``DEADLINE`` seconds."""
+    """Call through ``proxy`` in a thread, and do something ``meanwhile``; fails after ``DEADLINE`` seconds.
+
+    It does not end before the fault of ``proxy`` has happened, which may be after the call.
+    """
     trial = Trial()
     caller = Client(proxy.url, logger=trial.logger, **client)
     request = invocation(**{"artifacts_dirs": ["/out"], **fields})
@@ -121,6 +126,8 @@ def attempt(
     meanwhile(caller)
     thread.join(DEADLINE)
     assert not thread.is_alive(), "the call hangs:\n" + _stacks()
+    if proxy.fault is not None:
+        assert proxy.struck.wait(DEADLINE), "the call did not get to the place of the fault"
     return trial
 
 
