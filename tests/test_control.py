@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import textwrap
@@ -33,9 +34,6 @@ from .support import invocation, text_result
 
 Start = Callable[..., ScriptedRuntime]
 
-# A busy machine is not the library's fault, but a missed wake-up, which costs a polling interval, is.
-MOMENT = 0.1
-
 
 def hear_nothing(peer: Peer) -> None:
     peer.expect(InvocationMessage)
@@ -61,81 +59,104 @@ def after_request(runtime: ScriptedRuntime, act: Callable[[], Any]) -> threading
 # --- cancelling -------------------------------------------------------------------------------------
 
 
+def usual(measure: Callable[[], float]) -> float:
+    """Seconds that it takes, but for when the machine happens to stand still."""
+    return statistics.median(measure() for _ in range(5))
+
+
 @pytest.mark.alone
 def test_an_event_reaches_a_silent_runtime_within_100_ms(scripted_runtime: Start) -> None:
-    runtime = scripted_runtime(generation("0.15", Reply(hangs=True)))
-    stop = threading.Event()
-    was_set: list[float] = []
+    runtime_of_each = (scripted_runtime(generation("0.15", Reply(hangs=True))) for _ in range(5))
 
-    def set_it() -> None:
-        was_set.append(time.monotonic())
-        stop.set()
+    def measure() -> float:
+        runtime = next(runtime_of_each)
+        stop = threading.Event()
+        was_set: list[float] = []
 
-    thread = after_request(runtime, set_it)
-    with pytest.raises(CancelledException):
-        Client(runtime.url).invoke(invocation(), is_cancelled=stop)
-    thread.join()
-    assert runtime.received_at(CancelMessage) - was_set[0] < 0.1
+        def set_it() -> None:
+            was_set.append(time.monotonic())
+            stop.set()
+
+        thread = after_request(runtime, set_it)
+        with pytest.raises(CancelledException):
+            Client(runtime.url).invoke(invocation(), is_cancelled=stop)
+        thread.join()
+        return runtime.received_at(CancelMessage) - was_set[0]
+
+    assert usual(measure) < 0.1
 
 
+@pytest.mark.alone
 def test_so_does_the_event_of_each_of_several_silent_calls(scripted_runtime: Start) -> None:
     """One of them looks for all, and goes first here, so that another has to take its place."""
-    runtimes = [scripted_runtime(generation("0.15", Reply(hangs=True))) for _ in range(4)]
+    runtimes = [scripted_runtime(generation("0.15", Reply(hangs=True))) for _ in range(5)]
     events = [threading.Event() for _ in runtimes]
     with ThreadPoolExecutor(len(runtimes)) as pool:
         calls = []
         for runtime, event in zip(runtimes, events):
             calls.append(pool.submit(Client(runtime.url).invoke, invocation(), is_cancelled=event))
             runtime.wait_for(InvocationMessage)
-        for runtime, event, call in zip(runtimes, events, calls):
+        each = zip(runtimes, events, calls)
+
+        def measure() -> float:
+            runtime, event, call = next(each)
             was_set = time.monotonic()
             event.set()
             with pytest.raises(CancelledException):
                 call.result(5)
-            assert runtime.received_at(CancelMessage) - was_set < 0.1
+            return runtime.received_at(CancelMessage) - was_set
+
+        assert usual(measure) < 0.1
 
 
 @pytest.mark.alone
 def test_abort_reaches_the_runtime_while_the_caller_is_inside_a_callback(scripted_runtime: Start) -> None:
-    runtime = scripted_runtime(
-        generation("0.15", Reply(messages=[AssistantMessageInterface(text_blocks=["x"])] * 2, hangs=True))
-    )
-    client = Client(runtime.url)
-    inside, done = threading.Event(), threading.Event()
-    calls: list[Any] = []
+    two = [AssistantMessageInterface(text_blocks=["x"])] * 2
+    runtime_of_each = (scripted_runtime(generation("0.15", Reply(messages=two, hangs=True))) for _ in range(5))
 
-    def slow(message: AssistantMessageInterface) -> None:
-        calls.append(message)
-        inside.set()
-        assert done.wait(5)
+    def measure() -> float:
+        runtime = next(runtime_of_each)
+        client = Client(runtime.url)
+        inside, done = threading.Event(), threading.Event()
+        asked: list[float] = []
+        calls: list[Any] = []
 
-    def abort() -> None:
-        inside.wait(5)
-        asked.append(time.monotonic())
-        client.abort()
-        runtime.wait_for(CancelMessage)
-        done.set()
+        def slow(message: AssistantMessageInterface) -> None:
+            calls.append(message)
+            inside.set()
+            assert done.wait(5)
 
-    asked: list[float] = []
-    thread = in_thread(abort)
-    with pytest.raises(CancelledException):
-        client.invoke(invocation(), on_assistant_message=slow)
-    thread.join()
-    assert runtime.received_at(CancelMessage) - asked[0] < 0.02
-    assert len(calls) == 1  # nothing is delivered once it is cancelled
+        def abort() -> None:
+            inside.wait(5)
+            asked.append(time.monotonic())
+            client.abort()
+            runtime.wait_for(CancelMessage)
+            done.set()
+
+        thread = in_thread(abort)
+        with pytest.raises(CancelledException):
+            client.invoke(invocation(), on_assistant_message=slow)
+        thread.join()
+        assert len(calls) == 1  # nothing is delivered once it is cancelled
+        return runtime.received_at(CancelMessage) - asked[0]
+
+    assert usual(measure) < 0.02
 
 
 @pytest.mark.alone
 def test_abort_of_a_waiting_call_acts_at_once(scripted_runtime: Start) -> None:
-    runtime = scripted_runtime(generation("0.15", Reply(hangs=True)))
-    client = Client(runtime.url)
-    thread = after_request(runtime, client.abort)
-    began = time.monotonic()
-    with pytest.raises(CancelledException):
-        client.invoke(invocation())
-    thread.join()
-    assert runtime.received_at(CancelMessage) - runtime.received_at(InvocationMessage) < MOMENT
-    assert time.monotonic() - began < 1
+    runtime_of_each = (scripted_runtime(generation("0.15", Reply(hangs=True))) for _ in range(5))
+
+    def measure() -> float:
+        runtime = next(runtime_of_each)
+        client = Client(runtime.url)
+        thread = after_request(runtime, client.abort)
+        with pytest.raises(CancelledException):
+            client.invoke(invocation())
+        thread.join()
+        return runtime.received_at(CancelMessage) - runtime.received_at(InvocationMessage)
+
+    assert usual(measure) < 0.02
 
 
 def test_abort_without_calls_does_nothing() -> None:
