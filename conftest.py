@@ -38,6 +38,7 @@ NEEDS = {
     "runtimeuse_sync/testing": "websockets",
     "tests/conformance": "kosoku",
     "tests/gevent": "gevent",
+    "tests/hosts": "gunicorn",
     "tests/interop": "runtimeuse_client",
     "tests/packaging": "build",
 }
