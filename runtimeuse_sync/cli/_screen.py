@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from types import TracebackType
 from typing import Optional, TextIO
 
 PROGRAM = "runtimeuse-sync"
@@ -57,12 +56,7 @@ class Screen:
         _logger.addHandler(self._warnings)
         return self
 
-    def __exit__(
-        self,
-        exc_type: Optional[type[BaseException]],
-        exc: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         _logger.removeHandler(self._warnings)
 
     def data(self, text: str, stream: Optional[TextIO] = None) -> None:

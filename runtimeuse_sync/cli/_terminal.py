@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
 from typing import Optional, TextIO
 
 from rich.console import Console
@@ -38,16 +37,11 @@ class Terminal(Screen):
             redirect_stderr=False,
         )
 
-    def __exit__(
-        self,
-        exc_type: Optional[type[BaseException]],
-        exc: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._live.stop()
         # A signal may have cut short an earlier stop().
         self._console.show_cursor()
-        super().__exit__(exc_type, exc, traceback)
+        super().__exit__()
 
     def data(self, text: str, stream: Optional[TextIO] = None) -> None:
         """As ``Screen.data``; the progress line gives way, if ``text`` goes to a terminal."""

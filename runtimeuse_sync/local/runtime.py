@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Optional
 
 from websockets.sync.server import ServerConnection
@@ -155,10 +154,5 @@ class LocalRuntime:
     def __enter__(self) -> LocalRuntime:
         return self.start()
 
-    def __exit__(
-        self,
-        exc_type: Optional[type[BaseException]],
-        exc: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

@@ -13,7 +13,6 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any, Callable, Optional, TypeVar, Union, cast
 
 import attrs
@@ -82,9 +81,7 @@ class ScriptedRuntime:
         self._loop.start()
         return self
 
-    def __exit__(
-        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
-    ) -> None:
+    def __exit__(self, exc_type: object, error: Optional[BaseException], trace: object) -> None:
         self._loop.call(self._shut_down)
         self._join_scripts()
         self._loop.stop()
