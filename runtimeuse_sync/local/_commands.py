@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -131,22 +133,29 @@ class _Pump:
     def __init__(self, pipe: Optional[IO[bytes]], redactor: Redactor, emit: Emit) -> None:
         assert pipe is not None
         self._pipe = pipe
+        self._descriptor = pipe.fileno()
         self._stream = RedactedStream(redactor)
         self._emit = emit
         # Guards the stream and the order of what is emitted; _detached is set under it.
         self._lock = threading.Lock()
         self._detached = False
-        # When the thread last went to wait for output; None while it hands some on.
+        # When the thread last went to wait for output; None from before it takes some until it has handed it on.
         self._idle_since: Optional[float] = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="runtimeuse-output", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        with self._pipe as pipe:
-            for chunk in iter(lambda: pipe.read1(_CHUNK), b""):  # type: ignore[attr-defined]
-                self._idle_since = None
+        with self._pipe:
+            for chunk in iter(self._read, b""):
                 self._hand_on(chunk)
                 self._idle_since = time.monotonic()
+
+    def _read(self) -> bytes:
+        if _is_readable(self._descriptor, None):
+            self._idle_since = None
+        chunk: bytes = self._pipe.read1(_CHUNK)  # type: ignore[attr-defined]
+        self._idle_since = None
+        return chunk
 
     def _hand_on(self, chunk: bytes) -> None:
         with self._lock:
@@ -167,6 +176,9 @@ class _Pump:
             self._thread.join(0.02)
 
     def _is_quiet(self) -> bool:
+        # The pipe first: what has left it by now is in the hands of the thread, which has said so.
+        if _is_readable(self._descriptor, 0):
+            return False
         since = self._idle_since
         return since is not None and time.monotonic() - since > _QUIET
 
@@ -176,3 +188,18 @@ class _Pump:
             if not self._detached:
                 self._detached = True
                 self._send(self._stream.flush())
+
+
+if sys.platform == "win32":
+
+    def _is_readable(descriptor: int, milliseconds: Optional[int]) -> bool:
+        """False: of a pipe, Windows does not tell."""
+        return False
+
+else:
+
+    def _is_readable(descriptor: int, milliseconds: Optional[int]) -> bool:
+        """Whether there is output, or its end, in so many milliseconds; None waits for it."""
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(milliseconds))
