@@ -11,6 +11,7 @@ import attrs
 
 from . import _codec
 from . import messages as m
+from ._checks import check_artifacts, check_callable, check_secrets, check_type, kind
 from .exceptions import CommandFailedError
 from .options import (
     CallOptions,
@@ -24,9 +25,6 @@ from .options import (
     OnHeartbeatCallback,
     OnResultMessageCallback,
     QueryOptions,
-    check_artifacts,
-    check_callable,
-    check_secrets,
 )
 from .run import Run
 
@@ -76,8 +74,7 @@ class Calls(ABC):
         >>> texts, run.result.text
         ([['You said: hi']], 'hi')
         """
-        if not isinstance(invocation, m.InvocationMessage):
-            raise TypeError(f"invocation must be an InvocationMessage; got a {type(invocation).__name__}")
+        check_type("invocation", invocation, m.InvocationMessage, "an InvocationMessage")
         check_result_class(result_message_cls)
         check_artifacts(invocation.artifacts_dirs, on_artifact_upload_request)
         check_secrets(invocation.secrets_to_redact)
@@ -180,7 +177,7 @@ class Calls(ABC):
         >>> client.query("hello", QueryOptions(system_prompt="Be brief.")).data.text
         'hello'
         """
-        _require("options", options, QueryOptions, "QueryOptions(system_prompt=...)")
+        check_type("options", options, QueryOptions, "QueryOptions(system_prompt=...)")
         run = self._new_run(options.invocation(prompt), m.ResultMessageInterface, options.call_options())
         result = _dispatch(run, _callbacks_of(options))
         return m.QueryResult(data=result.data, metadata=result.metadata)
@@ -217,7 +214,7 @@ class Calls(ABC):
         runtimeuse_sync.exceptions.CommandFailedError: command 1 failed with exit code 3
         """
         options = ExecuteCommandsOptions() if options is None else options
-        _require("options", options, ExecuteCommandsOptions, "ExecuteCommandsOptions(...)")
+        check_type("options", options, ExecuteCommandsOptions, "ExecuteCommandsOptions(...)")
         message = options.message(_checked_commands(commands))
         run = self._new_run(message, m.CommandExecutionResultMessageInterface, options.call_options())
         results = _dispatch(run, _callbacks_of(options)).results
@@ -289,16 +286,11 @@ def _annotated(cls: type) -> list[str]:
 def _checked_commands(commands: Any) -> list[m.CommandInterface]:
     wanted = 'commands must be a list of CommandInterface, as in [CommandInterface(command="ls")]'
     if isinstance(commands, (str, m.CommandInterface)) or not isinstance(commands, Iterable):
-        raise TypeError(f"{wanted}; got a {type(commands).__name__}")
+        raise TypeError(f"{wanted}; got {kind(commands)}")
     found = list(commands)
     for command in found:
         if not isinstance(command, m.CommandInterface):
-            raise TypeError(f"{wanted}; got a {type(command).__name__} in it")
+            raise TypeError(f"{wanted}; got {kind(command)} in it")
     if not found:
         raise ValueError(f"{wanted}; got an empty one")
     return found
-
-
-def _require(name: str, value: Any, cls: type, example: str) -> None:
-    if not isinstance(value, cls):
-        raise TypeError(f"{name} must be {example}; got a {type(value).__name__}")

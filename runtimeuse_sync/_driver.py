@@ -18,6 +18,7 @@ import attrs
 
 from . import messages as m
 from ._cancellation import Cancellation
+from ._checks import kind
 from ._codec import RawResult, UnknownMessage, structure_result
 from ._connection import WebSocketConnection
 from ._deadline import Deadline
@@ -390,5 +391,5 @@ def _as_upload_result(answer: Any) -> m.ArtifactUploadResult:
         return m.ArtifactUploadResult(presigned_url=answer[0], content_type=answer[1])
     raise TypeError(
         "on_artifact_upload_request must return an ArtifactUploadResult or a (presigned_url, content_type) tuple; "
-        f"it returned a {type(answer).__name__}"
+        f"it returned {kind(answer)}"
     )

@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import attrs
 
-from .options import check_callable
+from ._checks import check_callable, check_type, kind
 
 Headers = Mapping[str, str]
 HeaderSource = Union[Headers, Callable[[], Headers], None]
@@ -67,8 +67,7 @@ def parse_url(url: Any) -> Endpoint:
     >>> str(parse_url("https://box.example.com/agent?token=s3cret"))
     'wss://box.example.com'
     """
-    if not isinstance(url, str):
-        raise TypeError(f"ws_url must be a str such as 'ws://localhost:8080'; got a {type(url).__name__}")
+    check_type("ws_url", url, str, "a str such as 'ws://localhost:8080'")
     if _UNPRINTABLE.search(url):
         raise ValueError("ws_url has a space or a control character in it; percent-encode it")
     parts, port = _split(url)
@@ -132,7 +131,7 @@ def read_headers(source: HeaderSource) -> list[tuple[str, str]]:
     if headers is None:
         return []
     if not isinstance(headers, Mapping):
-        raise TypeError(f"headers must be a mapping of str to str, or return one; got a {type(headers).__name__}")
+        raise TypeError(f"headers must be a mapping of str to str, or return one; got {kind(headers)}")
     return [_checked_header(name, value) for name, value in headers.items()]
 
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from ._checks import check_type
 from ._endpoint import Endpoint, basic_authorization
 from .exceptions import ConnectionFailedError
 
@@ -54,8 +55,7 @@ def parse_proxy(url: Any) -> Proxy:
     >>> parse_proxy("http://user:s3cret@proxy.example.com:3128")
     Proxy(host='proxy.example.com', port=3128)
     """
-    if not isinstance(url, str):
-        raise TypeError(f"proxy must be 'env', None or a URL such as 'http://proxy:3128'; got a {type(url).__name__}")
+    check_type("proxy", url, str, "'env', None or a URL such as 'http://proxy:3128'")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port

@@ -12,12 +12,13 @@ import attrs
 
 from . import messages as m
 from ._calls import Calls
+from ._checks import check_logger, check_seconds
 from ._deadline import Deadline
 from ._driver import LONGEST_WAIT
 from ._endpoint import HeaderSource
 from ._proxy import FROM_ENVIRONMENT
 from .exceptions import CancelledException, ConnectionFailedError
-from .options import CallOptions, Logger, check_logger, check_seconds
+from .options import CallOptions, Logger
 from .run import Run
 from .session import Registry, Session, SessionSettings
 from .transports import DEFAULT_MAX_MESSAGE_SIZE, Transport, WebSocketTransport

@@ -12,15 +12,17 @@ from typing import Any, Callable, Optional, Union
 import attrs
 from attrs import define, field
 
+from ._checks import kind
+
 
 def _must_be(wanted: str, fits: Callable[[Any], bool]) -> Any:
     """A validator that says what to give, and never what was given: it may be a secret."""
 
     def validate(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         if not fits(value):
-            got = type(value).__name__
-            holds = " that holds something else" if wanted.startswith(f"a {got} of") else ""
-            raise TypeError(f"{attribute.name} must be {wanted}; got a {got}{holds}")
+            got = kind(value)
+            holds = " that holds something else" if wanted.startswith(f"{got} of") else ""
+            raise TypeError(f"{attribute.name} must be {wanted}; got {got}{holds}")
 
     return validate
 

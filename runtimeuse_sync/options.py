@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import cache
 from typing import Any, Callable, Optional, Union
 
 import attrs
 from attrs import define, field, frozen
 
 from . import messages as m
+from ._checks import (
+    check_artifacts,
+    check_callable,
+    check_is_cancelled,
+    check_logger,
+    check_seconds,
+    check_secrets,
+    check_type,
+)
 
 OnAssistantMessageCallback = Callable[[m.AssistantMessageInterface], Any]
 OnCommandOutputCallback = Callable[[m.CommandOutputMessageInterface], Any]
@@ -24,77 +32,6 @@ OnArtifactUploadRequestCallback = Callable[
 ]
 IsCancelledCallback = Union[threading.Event, Callable[[], bool]]
 Logger = Union[logging.Logger, "logging.LoggerAdapter[Any]"]
-
-
-def check_seconds(name: str, value: object, *, none_means: Optional[str] = "no limit") -> None:
-    """Refuse what cannot be a duration in seconds. ``none_means`` says what None does; None: that it is refused too.
-
-    >>> check_seconds("timeout", float("nan"))
-    Traceback (most recent call last):
-    ...
-    ValueError: timeout must be a positive number of seconds, or None for no limit; got nan
-    """
-    wanted = f"{name} must be a positive number of seconds" + (f", or None for {none_means}" if none_means else "")
-    if value is None:
-        if none_means is not None:
-            return
-        raise TypeError(f"{wanted}; got None")
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{wanted}; got a {type(value).__name__}")
-    if not 0 < value <= sys.float_info.max:
-        raise ValueError(f"{wanted}; got {str(value)[:30]}")
-
-
-def check_callable(name: str, value: object) -> None:
-    """Refuse a callback that cannot be called, or that would hand back a coroutine unawaited."""
-    if value is None:
-        return
-    if not callable(value):
-        raise TypeError(f"{name} must be a function or None; got a {type(value).__name__}")
-    flags = _code_flags(value)
-    if flags & _ASYNC:
-        raise TypeError(f"{name} is an async function, but only plain ones are called: write `def` for `async def`")
-    if flags & _GENERATOR:
-        raise TypeError(f"{name} is a generator function: calling it runs nothing of it")
-
-
-# inspect's CO_COROUTINE and CO_ASYNC_GENERATOR: importing it would cost a fifth of this package's import time.
-_ASYNC, _GENERATOR = 0x80 | 0x200, 0x20
-
-
-def _code_flags(function: Any) -> int:
-    while isinstance(function, partial):
-        function = function.func
-    code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
-    return 0 if code is None else int(code.co_flags)
-
-
-def check_logger(value: object) -> None:
-    """Refuse what cannot log."""
-    if value is not None and not callable(getattr(value, "warning", None)):
-        raise TypeError(f"logger must be a logging.Logger or LoggerAdapter, or None; got a {type(value).__name__}")
-
-
-def check_is_cancelled(value: object) -> None:
-    """Refuse what is neither an Event nor a callable."""
-    if isinstance(value, type) and hasattr(value, "is_set"):
-        raise TypeError(f"is_cancelled must be an Event, not its class: write {value.__name__}()")
-    if not hasattr(value, "is_set"):
-        check_callable("is_cancelled (a threading.Event or a function)", value)
-
-
-def check_secrets(secrets: Sequence[str]) -> None:
-    """Refuse what cannot be redacted."""
-    if isinstance(secrets, (list, tuple)) and "" in secrets:  # what else it is, its message says
-        raise ValueError("secrets_to_redact has an empty string in it, which would redact nothing: leave it out")
-
-
-def check_artifacts(directories: Optional[Sequence[str]], callback: object) -> None:
-    """Directories to watch and a callback to answer with come together, or not at all."""
-    if directories and callback is None:
-        raise ValueError("artifacts_dirs needs on_artifact_upload_request: a function that returns where to upload")
-    if callback is not None and not directories:
-        raise ValueError("on_artifact_upload_request needs artifacts_dirs: the directories in the sandbox to watch")
 
 
 @frozen(kw_only=True, repr=False)
@@ -225,8 +162,7 @@ class QueryOptions(_RequestOptions):
         >>> QueryOptions(system_prompt="Be brief.").invocation("Hello").user_prompt
         'Hello'
         """
-        if not isinstance(prompt, str):
-            raise TypeError(f"prompt must be a str; got a {type(prompt).__name__}")
+        check_type("prompt", prompt, str, "a str")
         return m.InvocationMessage(user_prompt=prompt, **self._fields_of(m.InvocationMessage))
 
 

@@ -35,12 +35,12 @@ from typing import Any, Optional, Protocol, Union
 import attrs
 
 from . import _codec, _proxy
+from ._checks import check_seconds, check_size, check_type
 from ._connection import WebSocketConnection
 from ._endpoint import Endpoint, HeaderSource, check_header_source, parse_url, read_headers
 from ._handshake import Dialer
 from ._worker import ConnectionSettings
 from .messages import ClientMessage
-from .options import check_seconds
 
 DEFAULT_MAX_MESSAGE_SIZE = 64 * 1024 * 1024
 
@@ -152,9 +152,9 @@ class WebSocketTransport:
         check_seconds("connect_timeout", self.connect_timeout)
         check_seconds("ping_interval", self.ping_interval, none_means="no pings")
         check_seconds("ping_timeout", self.ping_timeout)
-        _check_size(self.max_message_size)
-        if self.ssl_context is not None and not isinstance(self.ssl_context, ssl.SSLContext):
-            raise TypeError(f"ssl_context must be an ssl.SSLContext; got a {type(self.ssl_context).__name__}")
+        check_size("max_message_size", self.max_message_size)
+        if self.ssl_context is not None:
+            check_type("ssl_context", self.ssl_context, ssl.SSLContext, "an ssl.SSLContext")
 
     def connection(self) -> WebSocketConnection:
         """A new connection, not yet opened. Asks ``headers`` if it is a callable.
@@ -175,12 +175,3 @@ class WebSocketTransport:
             max_message_size=self.max_message_size,
         )
         return WebSocketConnection(dialer, settings, encode=_codec.encode, decode=_codec.decode_runtime_message)
-
-
-def _check_size(size: object) -> None:
-    if size is None:
-        return
-    if isinstance(size, bool) or not isinstance(size, int):
-        raise TypeError(f"max_message_size must be a whole number of bytes, or None; got a {type(size).__name__}")
-    if size <= 0:
-        raise ValueError(f"max_message_size must be a positive number of bytes, or None for no limit; got {size}")

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 
 # A module imports only modules that stand before it. A sub-package has one place, and is free inside.
 ORDER = (
+    "_checks",
     "exceptions",
     "messages",
     "options",

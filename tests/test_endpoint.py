@@ -177,11 +177,11 @@ def test_a_url_that_cannot_be_meant_is_refused(url: str, said: str) -> None:
     assert refusal_of(url) == said
 
 
-@pytest.mark.parametrize(("url", "kind"), [(None, "NoneType"), (b"ws://h", "bytes"), (8080, "int")])
+@pytest.mark.parametrize(("url", "kind"), [(None, "None"), (b"ws://h", "a bytes"), (8080, "a int")])
 def test_a_url_is_a_str(url: Any, kind: str) -> None:
     with pytest.raises(TypeError) as caught:
         parse_url(url)
-    assert str(caught.value) == f"ws_url must be a str such as 'ws://localhost:8080'; got a {kind}"
+    assert str(caught.value) == f"ws_url must be a str such as 'ws://localhost:8080'; got {kind}"
 
 
 @pytest.mark.parametrize("url", ["ws://s3cret@h℀st/", "ws://user:s3cret@h℀st/", "ws://s3cret:pw@h℀st", "ws://s3cret℀/"])

@@ -8,8 +8,8 @@ from typing import Any, Callable, Optional, TypeVar
 
 import click
 
+from .._checks import check_seconds
 from ..client import Client
-from ..options import check_seconds
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -13,7 +13,7 @@ From the outside in:
 | module | its one job |
 |---|---|
 | ``runtime`` | ``LocalRuntime``: what users start and stop |
-| ``_settings``, ``_checks`` | its arguments, checked |
+| ``_settings`` | its arguments, checked |
 | ``_listener`` | the WebSocket server: every connection tracked, none left behind |
 | ``_admission`` | who may connect |
 | ``_session`` | one connection: reads messages, one request at a time, the end of the session |

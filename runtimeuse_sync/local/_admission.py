@@ -11,7 +11,7 @@ from attrs import field, frozen
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection
 
-from ._checks import kind, strings
+from .._checks import kind, strings
 from ._http import is_loopback
 
 

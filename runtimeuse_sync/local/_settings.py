@@ -6,8 +6,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from ..options import check_callable, check_seconds
-from ._checks import check_size, kind
+from .._checks import check_callable, check_seconds, check_size, kind
 from .handlers import Handler
 
 
@@ -16,7 +15,7 @@ def _seconds(_: object, attribute: Any, value: Any) -> None:
 
 
 def _bytes(_: object, attribute: Any, value: Any) -> None:
-    check_size(attribute.name, value)
+    check_size(attribute.name, value, none_means=None)
 
 
 def _handler(_: object, __: object, value: Any) -> None:

@@ -10,10 +10,10 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any, Union
 
+from .._checks import kind, strings
 from .._redaction import Redactor
 from ..exceptions import AgentRuntimeError
 from ..messages import InvocationMessage
-from ._checks import kind, strings
 from ._commands import Collected, CommandNotStartedError, Emit, run_command
 from ._processes import Processes
 from .handlers import Sender

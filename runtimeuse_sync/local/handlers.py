@@ -7,8 +7,8 @@ from typing import Any, Callable, Optional, Protocol, Union
 
 from attrs import field, frozen
 
+from .._checks import kind
 from ..messages import InvocationMessage
-from ._checks import kind
 
 
 class Sender(Protocol):

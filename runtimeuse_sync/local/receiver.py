@@ -19,8 +19,8 @@ from typing import Any, BinaryIO, Optional, Union, cast
 
 from attrs import frozen
 
+from .._checks import check_size, strings
 from ..messages import ArtifactUploadRequestMessageInterface, ArtifactUploadResult
-from ._checks import check_size, strings
 from ._files import is_inside, scratch_path
 
 _CHUNK = 256 * 1024
@@ -69,7 +69,7 @@ class ArtifactReceiver:
         max_file_size: Optional[int] = None,
     ) -> None:
         names = strings(roots, "roots must be a list of strings, such as ['/out']")
-        check_size("max_file_size", max_file_size, none_means="no limit")
+        check_size("max_file_size", max_file_size)
         self._directory = Path(directory).absolute()
         self._directory.mkdir(parents=True, exist_ok=True)
         self._roots = [PurePosixPath(name.replace("\\", "/")) for name in names]

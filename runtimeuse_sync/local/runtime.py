@@ -8,8 +8,8 @@ from typing import Optional
 
 from websockets.sync.server import ServerConnection
 
+from .._checks import check_port
 from ._admission import Admission
-from ._checks import check_port
 from ._listener import Listener
 from ._processes import Processes
 from ._session import Session

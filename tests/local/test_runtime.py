@@ -49,10 +49,10 @@ class AsyncAgent:
         ({"settle_seconds": float("nan")}, ValueError, "settle_seconds must be a positive number"),
         ({"drain_timeout": True}, TypeError, "drain_timeout must be a positive number"),
         ({"settle_seconds": None}, TypeError, "settle_seconds must be a positive number of seconds; got None"),
-        ({"max_download_size": 0}, ValueError, "^max_download_size must be a positive number of bytes; got 0$"),
-        ({"max_message_size": -1}, ValueError, "^max_message_size must be a positive number of bytes; got -1$"),
-        ({"max_message_size": "x"}, TypeError, "^max_message_size must be a positive number of bytes; got a str$"),
-        ({"max_message_size": True}, TypeError, "^max_message_size must be a positive number of bytes; got a bool$"),
+        ({"max_download_size": 0}, ValueError, "^max_download_size must be .* number of bytes; got 0$"),
+        ({"max_message_size": -1}, ValueError, "^max_message_size must be .* number of bytes; got -1$"),
+        ({"max_message_size": "x"}, TypeError, "^max_message_size must be .* number of bytes; got a str$"),
+        ({"max_message_size": True}, TypeError, "^max_message_size must be .* number of bytes; got a bool$"),
         ({"port": 70000}, ValueError, "^port must be a whole number from 0 to 65535; got 70000$"),
         ({"port": -1}, ValueError, "^port must be"),
         ({"port": "80"}, TypeError, "^port must be a whole number from 0 to 65535; got a str$"),
@@ -279,7 +279,7 @@ def test_a_client_that_reads_nothing_holds_nothing_up(start_runtime: StartRuntim
             assert peer.is_served()
         began = time.monotonic()
         runtime.close()
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < PATIENCE
         assert not lives(child)
 
 
@@ -300,10 +300,12 @@ def test_serving_in_the_calling_thread_until_closed() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_ctrl_c_ends_it_cleanly(tmp_path: Path) -> None:
+    # It says its URL where it waits for Ctrl-C: one that came earlier would end it less cleanly.
     code = (
         "from runtimeuse_sync.local import LocalRuntime\n"
         "with LocalRuntime(lambda invocation, sender: '') as runtime:\n"
-        "    print(runtime.url, flush=True)\n"
+        "    wait = runtime._closed.wait\n"
+        "    runtime._closed.wait = lambda seconds: print(runtime.url, flush=True) or wait()\n"
         "    runtime.serve_forever()\n"
         "print('over')\n"
     )

@@ -1,0 +1,153 @@
+"""What arguments have to be. Each error names the argument, and says what to write."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any, Optional
+
+
+def kind(value: object) -> str:
+    """What ``value`` is, for an error; not its text, which may be long or a secret.
+
+    >>> kind("s3cret"), kind(None)
+    ('a str', 'None')
+    """
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def check_type(name: str, value: object, cls: type, example: str) -> None:
+    """Refuse what is no ``cls``.
+
+    >>> check_type("prompt", b"Hello", str, "a str")
+    Traceback (most recent call last):
+    ...
+    TypeError: prompt must be a str; got a bytes
+    """
+    if not isinstance(value, cls):
+        raise TypeError(f"{name} must be {example}; got {kind(value)}")
+
+
+# --- numbers ----------------------------------------------------------------------------------------
+
+
+def check_seconds(name: str, value: object, *, none_means: Optional[str] = "no limit") -> None:
+    """Refuse what cannot be a duration in seconds. ``none_means`` says what None does; None: that it is refused too.
+
+    >>> check_seconds("timeout", float("nan"))
+    Traceback (most recent call last):
+    ...
+    ValueError: timeout must be a positive number of seconds, or None for no limit; got nan
+    """
+    if value is None and none_means is not None:
+        return
+    wanted = _or_none(f"{name} must be a positive number of seconds", none_means)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{wanted}; got {kind(value)}")
+    if not 0 < value <= sys.float_info.max:
+        raise ValueError(f"{wanted}; got {str(value)[:30]}")
+
+
+def check_size(name: str, value: object, *, none_means: Optional[str] = "no limit") -> None:
+    """Refuse what cannot be a number of bytes; ``none_means`` as above.
+
+    >>> check_size("max_message_size", 0)
+    Traceback (most recent call last):
+    ...
+    ValueError: max_message_size must be a positive whole number of bytes, or None for no limit; got 0
+    """
+    if value is not None or none_means is None:
+        _check_whole(value, 1, math.inf, _or_none(f"{name} must be a positive whole number of bytes", none_means))
+
+
+def check_port(value: object) -> None:
+    """Refuse what cannot be a port, 0 for any free one among them."""
+    _check_whole(value, 0, 65535, "port must be a whole number from 0 to 65535")
+
+
+def _check_whole(value: object, least: float, most: float, wanted: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{wanted}; got {kind(value)}")
+    if not least <= value <= most:
+        raise ValueError(f"{wanted}; got {value}")
+
+
+def _or_none(wanted: str, none_means: Optional[str]) -> str:
+    return wanted if none_means is None else f"{wanted}, or None for {none_means}"
+
+
+# --- functions --------------------------------------------------------------------------------------
+
+
+def check_callable(name: str, value: object) -> None:
+    """Refuse a callback that cannot be called, or that would hand back a coroutine unawaited."""
+    if value is None:
+        return
+    if not callable(value):
+        raise TypeError(f"{name} must be a function or None; got {kind(value)}")
+    flags = _code_flags(value)
+    if flags & _ASYNC:
+        raise TypeError(f"{name} is an async function, but only plain ones are called: write `def` for `async def`")
+    if flags & _GENERATOR:
+        raise TypeError(f"{name} is a generator function: calling it runs nothing of it")
+
+
+# inspect's CO_COROUTINE and CO_ASYNC_GENERATOR: importing it would cost a fifth of this package's import time.
+_ASYNC, _GENERATOR = 0x80 | 0x200, 0x20
+
+
+def _code_flags(function: Any) -> int:
+    while isinstance(function, partial):
+        function = function.func
+    code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
+    return 0 if code is None else int(code.co_flags)
+
+
+def check_is_cancelled(value: object) -> None:
+    """Refuse what is neither an Event nor a callable."""
+    if isinstance(value, type) and hasattr(value, "is_set"):
+        raise TypeError(f"is_cancelled must be an Event, not its class: write {value.__name__}()")
+    if not hasattr(value, "is_set"):
+        check_callable("is_cancelled (a threading.Event or a function)", value)
+
+
+def check_logger(value: object) -> None:
+    """Refuse what cannot log."""
+    if value is not None and not callable(getattr(value, "warning", None)):
+        raise TypeError(f"logger must be a logging.Logger or LoggerAdapter, or None; got {kind(value)}")
+
+
+# --- several values ---------------------------------------------------------------------------------
+
+
+def check_secrets(secrets: Sequence[str]) -> None:
+    """Refuse what cannot be redacted."""
+    if isinstance(secrets, (list, tuple)) and "" in secrets:  # what else it is, its message says
+        raise ValueError("secrets_to_redact has an empty string in it, which would redact nothing: leave it out")
+
+
+def check_artifacts(directories: Optional[Sequence[str]], callback: object) -> None:
+    """Directories to watch and a callback to answer with come together, or not at all."""
+    if directories and callback is None:
+        raise ValueError("artifacts_dirs needs on_artifact_upload_request: a function that returns where to upload")
+    if callback is not None and not directories:
+        raise ValueError("on_artifact_upload_request needs artifacts_dirs: the directories in the sandbox to watch")
+
+
+def strings(values: object, wanted: str) -> tuple[str, ...]:
+    """``values``, if they are strings; a string is none: it would be taken for a list of characters.
+
+    >>> strings("/out", "roots must be a list of strings, such as ['/out']")
+    Traceback (most recent call last):
+    ...
+    TypeError: roots must be a list of strings, such as ['/out']; got a str
+    """
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"{wanted}; got {kind(values)}")
+    found = tuple(values)
+    for value in found:
+        if not isinstance(value, str):
+            raise TypeError(f"{wanted}; it holds {kind(value)}")
+    return found
