@@ -22,9 +22,9 @@ from types import TracebackType
 from typing import Callable, Optional
 
 # Seconds that a client may take for anything, and a play for its end once it is interrupted.
-PATIENCE = 5.0
+PATIENCE = 20.0
 # Seconds that a play has to finish by itself when the test is over.
-GRACE = 0.5
+GRACE = 5.0
 CLOSE = 8
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _MASK = b"\x01\x02\x03\x04"

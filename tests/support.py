@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import socket
+import statistics
+import time
+from collections.abc import Iterator
+from typing import Any, Callable
 
 from runtimeuse_sync import InvocationMessage
 
@@ -17,3 +22,29 @@ def invocation(**fields: Any) -> InvocationMessage:
 
 def text_result(text: str) -> dict[str, Any]:
     return {"message_type": "result_message", "data": {"type": "text", "text": text}}
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    """For what another thread does in its own time, and no event tells of."""
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up, "it did not come about"
+        time.sleep(0.005)
+
+
+def usual(measure: Callable[[], float]) -> float:
+    """Seconds that it takes, but for when the machine happens to stand still."""
+    return statistics.median(measure() for _ in range(5))
+
+
+def is_within(limit: float, measure: Callable[[], float]) -> bool:
+    """Whether it takes less than ``limit`` seconds: for what takes long, and is measured again only if it seems not."""
+    return any(measure() < limit for _ in range(3))
+
+
+@contextlib.contextmanager
+def port_without_listener() -> Iterator[int]:
+    """One that refuses connections: it is taken, so that no other process comes to listen there meanwhile."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]

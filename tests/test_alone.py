@@ -9,7 +9,8 @@ import pytest
 
 CONFTEST = Path(__file__).parents[1] / "conftest.py"
 
-# Each test leaves its mark while it runs; two that run at once for as long as this see each other's.
+# Each test leaves its mark while it runs. The first one in company waits until it has some: both workers begin
+# with such tests, but not necessarily at the same moment.
 SUITE = """
 import os, time
 import pytest
@@ -24,22 +25,21 @@ def seen():
 def others():
     return [name for name in os.listdir() if name.startswith("running-")][1:]
 
-def watch(seconds):
-    seen, end = [], time.monotonic() + seconds
-    while time.monotonic() < end:
-        seen += others()
-        time.sleep(0.001)
-    return seen
-
 @pytest.mark.parametrize("number", range(20))
 def test_in_company(seen, number):
-    if watch(0.02):
-        open("was-in-company", "w").close()
+    give_up = time.monotonic() + 20
+    while not others() and not os.path.exists("was-in-company"):
+        assert time.monotonic() < give_up  # or nothing would be noticed
+        time.sleep(0.001)
+    open("was-in-company", "w").close()
+    time.sleep(0.02)
 
 @pytest.mark.alone
 @pytest.mark.parametrize("number", range(5))
 def test_alone(seen, number):
-    assert watch(0.05) == []
+    end = time.monotonic() + 0.05
+    while time.monotonic() < end:
+        assert others() == []
 """
 
 
@@ -50,4 +50,3 @@ def test_nothing_runs_beside_it(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(SUITE)
     options = ("-p", "no:cacheprovider", "-n", "2", "--dist", "load", "--maxschedchunk", "1")
     pytester.runpytest_subprocess(*options).assert_outcomes(passed=25)
-    assert (pytester.path / "was-in-company").exists()  # or nothing would have been noticed

@@ -222,7 +222,7 @@ def test_a_runtime_that_does_not_answer_a_cancellation_is_left_after_five_second
     with pytest.raises(CancelledException):
         client.invoke(invocation())
     thread.join()
-    assert 0.3 <= time.monotonic() - began < 1.5
+    assert 0.3 <= time.monotonic() - began < 5.0
 
 
 def test_nothing_is_delivered_once_the_call_is_cancelled(scripted_runtime: Start) -> None:
@@ -378,26 +378,26 @@ def test_a_timeout_during_the_drain_returns_the_result(
 
     began = time.monotonic()
     result = Client(scripted_runtime(script).url).invoke(
-        invocation(artifacts_dirs=["/out"]), on_artifact_upload_request=lambda request: ("", ""), timeout=0.3
+        invocation(artifacts_dirs=["/out"]), on_artifact_upload_request=lambda request: ("", ""), timeout=1.0
     )
     assert result.text == "done"
-    assert time.monotonic() - began < 0.3 + 1.25
+    assert time.monotonic() - began < 1.0 + 1.25
     assert "artifacts may be missing" in caplog.text
 
 
 def test_an_idle_timeout(scripted_runtime: Start) -> None:
     def script(peer: Peer) -> None:
         peer.expect(InvocationMessage)
-        for _ in range(5):
-            peer.pause(0.1)
+        for _ in range(6):
+            peer.pause(0.2)
             peer.send(AssistantMessageInterface(text_blocks=["x"]))
         peer.silence()
 
     heard: list[Any] = []
     runtime = scripted_runtime(script)
-    with pytest.raises(IdleTimeoutError, match=r"nothing came from the runtime for 0\.4 s"):
-        Client(runtime.url).invoke(invocation(), on_assistant_message=heard.append, idle_timeout=0.4)
-    assert len(heard) == 5
+    with pytest.raises(IdleTimeoutError, match=r"nothing came from the runtime for 1 s"):
+        Client(runtime.url).invoke(invocation(), on_assistant_message=heard.append, idle_timeout=1.0)
+    assert len(heard) == 6
     runtime.wait_for(CancelMessage)
 
 
@@ -407,14 +407,18 @@ def test_time_in_a_callback_is_not_idle_when_messages_came_meanwhile(scripted_ru
         peer.send(AssistantMessageInterface(text_blocks=["x"]))
         assert inside.wait(5)
         peer.send(text_result("done"))
+        sent.set()
         peer.silence()
 
-    inside = threading.Event()
+    inside, sent = threading.Event(), threading.Event()
+
+    def busy(message: AssistantMessageInterface) -> None:
+        inside.set()
+        assert sent.wait(5)
+        time.sleep(1.2)  # longer than the limit
+
     client = Client(scripted_runtime(script).url)
-    result = client.invoke(
-        invocation(), on_assistant_message=lambda _: (inside.set(), time.sleep(0.3)), idle_timeout=0.2
-    )
-    assert result.text == "done"
+    assert client.invoke(invocation(), on_assistant_message=busy, idle_timeout=1.0).text == "done"
 
 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), True, "30"])
@@ -464,6 +468,7 @@ SCRIPT = """
 """
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 @pytest.mark.parametrize("callback", ["pass", "time.sleep(60)"], ids=["waiting", "in a callback"])
 def test_sigint_tells_the_runtime_and_ends_the_script(scripted_runtime: Start, callback: str) -> None:

@@ -563,7 +563,9 @@ def test_what_never_ends_is_not_kept(endless: bytes) -> None:
     try:
         for _ in range(300):
             decoder.feed(endless * 10)
-        assert tracemalloc.get_traced_memory()[0] < 8192
+        # Of the decoder alone: other threads may take memory at any time, pytest-xdist's for one.
+        kept = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, _frames.__file__)])
+        assert sum(trace.size for trace in kept.traces) < 8192
     finally:
         tracemalloc.stop()
 

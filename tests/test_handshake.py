@@ -20,10 +20,14 @@ from runtimeuse_sync import (
     ConnectionFailedError,
     InvocationMessage,
 )
+from runtimeuse_sync._deadline import Deadline
+from runtimeuse_sync._endpoint import parse_url
+from runtimeuse_sync._handshake import Dialer
+from runtimeuse_sync._waker import Waker
 from runtimeuse_sync.testing import Peer, ScriptedRuntime, generation
 
 from .raw_server import RawPeer, RawServer, frame
-from .support import invocation, text_result
+from .support import invocation, port_without_listener, text_result
 
 Start = Callable[..., ScriptedRuntime]
 
@@ -98,10 +102,9 @@ def test_a_server_that_hangs_up() -> None:
 
 
 def test_connection_refused() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with pytest.raises(ConnectionFailedError, match="connection refused while connecting") as caught:
+    with port_without_listener() as port, pytest.raises(ConnectionFailedError) as caught:
         Client(f"ws://127.0.0.1:{port}").invoke(invocation())
+    assert "connection refused while connecting" in str(caught.value)
     assert isinstance(caught.value.__cause__, ConnectionRefusedError)
     assert isinstance(caught.value, ConnectionError)
 
@@ -112,32 +115,33 @@ def test_an_unknown_host() -> None:
 
 
 def test_a_host_look_up_that_hangs_does_not_hold_up_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
-    release = threading.Event()
+    release, was_released = threading.Event(), []
 
     def look_up(*args: Any, **options: Any) -> Any:
-        release.wait(10)
+        was_released.append(release.wait(30))
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    began = time.monotonic()
     with pytest.raises(ConnectionFailedError, match=r"timed out after 0\.2 s, probably in the host look-up"):
         Client("ws://slow.example.com", connect_timeout=0.2, proxy=None).invoke(invocation())
-    assert time.monotonic() - began < 1
+    assert was_released == []  # it still hangs
     release.set()
 
 
 def test_every_address_of_a_host_is_tried(scripted_runtime: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = scripted_runtime(generation("0.15"))
     port = int(runtime.url.rpartition(":")[2])
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        nobody = listener.getsockname()[1]
     tcp = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
-    # The second takes no connection: its backlog is full. The first has nobody listening.
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.create_connection(full.getsockname()):
+    # The second takes no connection: its backlog is full.
+    with (
+        port_without_listener() as nobody,
+        socket.create_server(("127.0.0.1", 0), backlog=0) as full,
+        socket.create_connection(full.getsockname()),
+    ):
         addresses = [(*tcp, ("127.0.0.1", nobody)), (*tcp, full.getsockname()), (*tcp, ("127.0.0.1", port))]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: addresses)
         monkeypatch.setattr("runtimeuse_sync._handshake.LONGEST_TRY", 0.1)
-        client = Client("ws://several.example.com", proxy=None, connect_timeout=5)
+        client = Client("ws://several.example.com", proxy=None, connect_timeout=30)
         assert client.invoke(invocation()).structured_output == {"success": True}
 
 
@@ -148,7 +152,7 @@ def test_the_connect_timeout_holds_against_a_trickled_handshake() -> None:
 
     began = time.monotonic()
     error = failure(play, connect_timeout=0.3)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10  # the trickle takes half a minute
     assert error.reason == "timed out"
 
 
@@ -324,10 +328,19 @@ def test_tls_against_a_server_without_it(scripted_runtime: Start) -> None:
 
 def test_a_tls_server_that_stalls_does_not_hold_up_the_caller() -> None:
     with RawServer(lambda conn: conn.wait_closed()) as server:
-        began = time.monotonic()
-        with pytest.raises(ConnectionFailedError, match="timed out after 0.2 s while shaking hands over TLS"):
+        with pytest.raises(ConnectionFailedError, match=r"timed out after 0\.2 s"):
             Client(f"wss://127.0.0.1:{server.port}", connect_timeout=0.2).invoke(invocation())
-        assert time.monotonic() - began < 1
+
+
+def test_a_timeout_says_how_far_it_came() -> None:
+    """Asked of the dialer: what its thread says too late, a caller does not wait for."""
+    waker = Waker()
+    waker.open()
+    with RawServer(lambda conn: conn.wait_closed()) as server:
+        dialer = Dialer(parse_url(f"wss://127.0.0.1:{server.port}"), headers=[], proxy=None, ssl_context=None)
+        with pytest.raises(ConnectionFailedError, match=r"timed out after 1 s while shaking hands over TLS$"):
+            dialer.dial(waker, lambda: True, Deadline(1.0))
+    waker.close()
 
 
 # --- waiting for a sandbox --------------------------------------------------------------------------
@@ -340,8 +353,6 @@ def test_wait_until_ready_retries_what_a_starting_sandbox_does(scripted_runtime:
 
 
 def test_wait_until_ready_retries_connections_that_are_refused_or_closed() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
     attempts: list[RawPeer] = []
 
     def play(conn: RawPeer) -> None:
@@ -354,12 +365,18 @@ def test_wait_until_ready_retries_connections_that_are_refused_or_closed() -> No
             conn.accept()
             conn.wait_closed()
 
-    client = Client(f"ws://127.0.0.1:{port}")
-    with pytest.raises(ConnectionFailedError, match=r"not ready within 0\.2 s; the last attempt: .*refused"):
-        client.wait_until_ready(timeout=0.2)
     with RawServer(play) as server:
-        Client(server.url).wait_until_ready(timeout=10)
+        Client(server.url).wait_until_ready(timeout=30)
     assert len(attempts) == 3
+
+
+def test_wait_until_ready_says_what_became_of_the_last_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses = iter([0.1, 60.0])  # a second attempt, that has time enough, and no third
+    monkeypatch.setattr("random.uniform", lambda *_: next(pauses))
+    said = r"not ready within 20 s; the last attempt: .*refused"
+    with port_without_listener() as port, pytest.raises(ConnectionFailedError, match=said):
+        Client(f"ws://127.0.0.1:{port}").wait_until_ready(timeout=20)
+    assert list(pauses) == []
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])

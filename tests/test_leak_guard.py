@@ -13,7 +13,6 @@ import os, socket, threading
 import conftest
 import pytest
 
-conftest.GRACE = 0.1
 kept = []
 stop = threading.Event()
 
@@ -33,6 +32,7 @@ def test_tidy(connection, capfd, tmp_path):
     threading.Thread(target=int).start()
 
 def test_leaves_a_thread(server):
+    conftest.GRACE = 0.1  # from here on it is waited for in vain
     threading.Thread(target=stop.wait, name="left-running").start()
 
 def test_leaves_a_file(tmp_path):

@@ -47,7 +47,7 @@ from .support import invocation, text_result
 Start = Callable[..., ScriptedRuntime]
 
 # What a call may do when a part of it breaks, seconds: it must never be the limit that ends it.
-LIMIT = 10.0
+LIMIT = 30.0
 
 
 # --- what can be raised --------------------------------------------------------------------------------

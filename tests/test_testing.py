@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import select
 import socket
 import ssl
 import subprocess
@@ -45,6 +46,7 @@ from runtimeuse_sync.testing import (
     generation,
 )
 
+from . import raw_server
 from .raw_server import RawPeer, RawServer, frame
 
 INVOCATION = InvocationMessage(system_prompt="Be brief.", user_prompt="hello", agent_env={"KEY": "s3cret"})
@@ -57,7 +59,7 @@ def command(line: str, **fields: Any) -> CommandInterface:
 
 @contextlib.contextmanager
 def dial(url: str, **options: Any) -> Iterator[ClientConnection]:
-    with connect(url, compression=None, ping_interval=None, open_timeout=5, close_timeout=5, **options) as client:
+    with connect(url, compression=None, ping_interval=None, open_timeout=10, close_timeout=10, **options) as client:
         yield client
 
 
@@ -351,7 +353,7 @@ def test_waiting_ends_when_the_client_leaves_or_the_test_ends(wait: Script, leav
         if leave != "exit":
             sock.close()
     sock.close()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20  # by itself it would end after 30
 
 
 def test_silence_does_not_last_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -387,7 +389,9 @@ def test_ping_waits_for_the_pong() -> None:
 def test_a_missing_pong_fails_the_script() -> None:
     def run() -> None:
         with ScriptedRuntime(lambda peer: peer.ping(0.05)) as runtime, upgrade(runtime) as sock:
-            assert [sock.recv(65536)[0] for _ in range(2)] == [0x89, 0x88]
+            with sock.makefile("rb") as stream:  # the two may come in one go
+                assert stream.read(10)[:2] == b"\x89\x08"
+                assert stream.read(2)[:1] == b"\x88"
             sock.sendall(frame(b"", opcode=8, mask=True))
 
     with pytest.raises(AssertionError, match=r"expected a pong within 0\.05 s"):
@@ -563,7 +567,7 @@ def test_a_client_that_sends_without_end_does_not_keep_the_test(monkeypatch: pyt
             sock = stack.enter_context(upgrade(runtime))
             thread = threading.Thread(target=flood, args=(sock,))
             thread.start()
-            assert sock.recv(2) == b"\x8a\x01"
+            assert sock.recv(1)  # it is under way; the thread hears the rest
         thread.join(5)
         assert not thread.is_alive()
 
@@ -583,6 +587,8 @@ def test_what_is_under_way_when_the_test_ends_still_counts() -> None:
         while not runtime._loop._calls:
             time.sleep(0.001)
         sock.sendall(frame(_codec.encode(CancelMessage()), mask=True))
+        (link,) = runtime._links
+        select.select([link._sock], [], [], 5)  # a busy system may take its time even on the way to itself
 
     with contextlib.ExitStack() as stack:
         with ScriptedRuntime(Peer.silence) as runtime:
@@ -858,11 +864,11 @@ def test_old_ones_close_after_a_request(release: str, reply: Reply, said: str) -
 
 @pytest.mark.parametrize("release", OLD)
 def test_old_ones_refuse_a_second_request(release: str) -> None:
-    with conversation(generation(release, linger=0.2)) as (client, _):
+    with conversation(generation(release, linger=30)) as (client, _):
         tell(client, INVOCATION)
         assert hear(client)["message_type"] == "result_message"
         tell(client, INVOCATION)
-        assert hear_types(client) == ["error_message"]
+        assert hear(client)["message_type"] == "error_message"
 
 
 @pytest.mark.parametrize("release", NEW)
@@ -942,7 +948,7 @@ def test_a_drain_goes_on_without_answers(release: str, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("release", ALL)
 def test_a_post_agent_error(release: str) -> None:
     with conversation(generation(release, Reply(post_agent_error="post"))) as (client, _):
-        tell(client, INVOCATION, EndSessionMessage())
+        tell(client, INVOCATION, *[EndSessionMessage()] * (release in NEW))  # old ones close by themselves
         types = hear_types(client)
     before = ["result_message"] if release in OLD else []
     after = ["end_session_confirm_message"] if release == "0.15" else []
@@ -961,7 +967,7 @@ def test_nonsense(release: str, nonsense: str) -> None:
 
 @pytest.mark.parametrize("release", OLD)
 def test_old_ones_ignore_the_end_of_a_session_and_nonsense_after_a_request(release: str) -> None:
-    with conversation(generation(release, linger=0.2)) as (client, _):
+    with conversation(generation(release, linger=1)) as (client, _):
         tell(client, INVOCATION, EndSessionMessage())
         client.send("{")
         assert hear_types(client) == ["result_message"]
@@ -1021,7 +1027,7 @@ def test_generations_that_never_were(arguments: Any, complaint: str) -> None:
 
 
 def run_python(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
     return done.stdout + done.stderr
 
 
@@ -1184,7 +1190,10 @@ def test_the_raw_server_waits_until_the_client_has_closed() -> None:
         assert closed.wait(5)
 
 
-def test_the_raw_server_outlasts_clients_that_leave_and_that_stay() -> None:
-    with contextlib.ExitStack() as stack, RawServer(RawPeer.read_request) as server:
+def test_the_raw_server_outlasts_clients_that_leave_and_that_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(raw_server, "GRACE", 0.05)
+    begun = threading.Barrier(3)
+    with contextlib.ExitStack() as stack, RawServer(lambda conn: (begun.wait(5), conn.read_request())) as server:
         stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
         socket.create_connection(("127.0.0.1", server.port)).close()
+        begun.wait(5)
