@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from pathlib import Path
 from typing import Any, Callable
 
@@ -14,7 +15,7 @@ from runtimeuse_sync.local import HandlerResult, LocalRuntime, _session
 
 from .conftest import LAST, PATIENCE, FileServer, Peer, peer_of
 from .test_downloads import archive
-from .test_processes import lives, wait_for
+from .test_processes import ends, lives, wait_for
 
 StartPeer = Callable[..., Peer]
 
@@ -364,27 +365,37 @@ def test_heartbeats_while_a_request_is_in_flight_and_none_after(start_peer: Star
     go = threading.Event()
 
     def handler(invocation: Any, sender: Any) -> str:
+        sender.assistant("begun")
         assert go.wait(PATIENCE)
         return ""
 
     peer = start_peer(handler, heartbeat_interval=0.05)
+    began = time.monotonic()
     peer.say("invocation_message", system_prompt="", user_prompt="", secrets_to_redact=[])
-    beats = [peer.hear() for _ in range(3)]
+    peer.hear_until("assistant_message")
+    # One may have been under way, still of another phase.
+    beats = peer.hear_until("heartbeat_message")
+    while beats[-1]["elapsed_ms"] < 150:
+        beats.append(peer.hear())
+    took = time.monotonic() - began
     go.set()
     peer.hear_until("result_message")
     assert {b["message_type"] for b in beats} == {"heartbeat_message"}
-    assert {b["phase"] for b in beats} == {"agent"}
+    assert {b["phase"] for b in beats[1:]} == {"agent"}
     elapsed = [b["elapsed_ms"] for b in beats]
     assert elapsed == sorted(elapsed)
-    assert elapsed[0] >= 50
+    assert elapsed[-1] <= 1000 * took + 1
+    assert 2 <= len(beats) <= took / 0.05
     with pytest.raises(TimeoutError):
         peer.hear(timeout=0.2)
 
 
 def test_heartbeats_tell_of_commands(start_peer: StartPeer, tmp_path: Path) -> None:
     peer = start_peer(heartbeat_interval=0.05)
-    peer.start(f"while [ ! -e {tmp_path}/go ]; do sleep 0.01; done")
-    assert peer.hear()["phase"] == "commands"
+    peer.start(f"echo begun; while [ ! -e {tmp_path}/go ]; do sleep 0.01; done")
+    peer.hear_until("command_output_message")
+    # One may have been under way.
+    assert [peer.hear()["phase"] for _ in range(2)][-1] == "commands"
     (tmp_path / "go").touch()
     peer.hear_until("command_execution_result_message")
 
@@ -416,20 +427,15 @@ def test_leaving_ends_the_commands_of_the_request_in_flight(
     with peer_of(start_runtime()) as peer:
         peer.start(f"echo $$ > {tmp_path}/pid; exec sleep 1000")
         child = wait_for(tmp_path / "pid")
-    gone = threading.Event()
-    for _ in range(500):
-        if not lives(child):
-            break
-        gone.wait(0.01)
-    assert not lives(child)
+    assert ends(child)
 
 
 def test_a_thousand_requests_on_one_connection(start_peer: StartPeer) -> None:
     peer = start_peer(lambda invocation, sender: invocation.user_prompt)
     for n in range(1000):
         assert peer.invoke(str(n))[0]["data"]["text"] == str(n)
-    threads = [t.name for t in threading.enumerate() if t.name.startswith("runtimeuse-request")]
-    assert len(threads) <= 1
+    # The threads of the last ones may still be about to end.
+    assert sum(thread.name == "runtimeuse-request" for thread in threading.enumerate()) < 10
 
 
 # --- what is not in the protocol ---------------------------------------------------------------------

@@ -110,14 +110,17 @@ def test_a_large_file_is_not_held_in_memory(results: Results, tmp_path: Path) ->
     assert peak < 10 * 2**20
 
 
-def test_closing_gives_up_an_upload_that_does_not_end(file: Path) -> None:
+def test_closing_gives_up_an_upload_that_does_not_end(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+    monkeypatch.setattr(_uploads, "_PAUSES", (1000, 1000))
     uploads = Uploads()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uploads.add(Upload(file, f"http://127.0.0.1:{silent.getsockname()[1]}/", "text/plain", lambda _: None))
         connection, _ = silent.accept()
         connection.close()
     uploads.close()
-    assert not any(thread.is_alive() for thread in uploads._threads)
+    (thread,) = uploads._threads
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
 
 
 class Sink:
