@@ -128,7 +128,7 @@ class LocalRuntime:
 
         >>> import threading
         >>> with LocalRuntime(lambda invocation, sender: "done") as runtime:
-        ...     threading.Timer(0.1, runtime.close).start()
+        ...     threading.Timer(1.0, runtime.close).start()
         ...     runtime.serve_forever()
         """
         if self._listener is None:
