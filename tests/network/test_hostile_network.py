@@ -65,7 +65,7 @@ def test_what_a_broken_connection_comes_to(scripted_runtime: Start, release: str
     runtime = scripted_runtime(agent(release))
     pings = IMPATIENT if fault.startswith("stall") else PATIENT
     with HostileProxy(runtime.url, Fault(PLACES[place], LETHAL[fault])) as proxy:
-        trial = attempt(proxy, client={"connect_timeout": CONNECT_TIMEOUT, "drain_timeout": 5.0, **pings})
+        trial = attempt(proxy, client={"drain_timeout": 5.0, **pings})
     assert trial.outcome in outcomes(place, fault, release)
     assert set(trial.logger.texts) <= {MISSING}
     assert "looking up the host" not in str(trial.error)

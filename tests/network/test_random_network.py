@@ -24,7 +24,7 @@ from .hostile_proxy import (
     Place,
 )
 from .places import FAILED, LETHAL, LOST
-from .trial import CONNECT_TIMEOUT, IMPATIENT, PATIENT, Trial, attempt, check_deliveries, check_requests
+from .trial import IMPATIENT, PATIENT, Trial, attempt, check_deliveries, check_requests
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(30)]
 
@@ -124,7 +124,7 @@ def test_a_connection_that_breaks_anywhere(
     runtime = scripted_runtime(agent(release))
     pings = IMPATIENT if fault.startswith("stall") else PATIENT
     with HostileProxy(runtime.url, Fault(place, LETHAL[fault])) as proxy:
-        trial = attempt(proxy, client={"connect_timeout": CONNECT_TIMEOUT, "drain_timeout": 5.0, **pings})
+        trial = attempt(proxy, client={"drain_timeout": 5.0, **pings})
     right = {expected(proxy, release, fault)}
     if fault == "reset":
         right.add(expected(proxy, release, fault, unread=1))
@@ -151,7 +151,7 @@ FAULTS: dict[str, Callable[[Place], Fault]] = {
 # A little less than a call takes over TLS, in bytes.
 LEAST = {UP: 1650, DOWN: 5500}
 
-# A reset looks like an end where Python reads TLS; a length that is wrong is waited for.
+# A reset looks like an end where Python reads TLS.
 STALLED = "failed: timed out|lost 1006: a ping was not answered .*|result|result, warned"
 ENDED = (
     "failed: connection closed|(failed|lost 1006): .*alert.*|lost 1006: the connection ended .*|result|result, warned"
@@ -174,8 +174,9 @@ def test_tls_that_breaks_anywhere(
     release, way, fault = rng.choice(ALL), rng.choice((UP, DOWN)), rng.choice(list(FAULTS))
     place = Place(way, offset=rng.randrange(LEAST[way]))
     runtime = scripted_runtime(agent(release), ssl_context=server_context)
+    pings = PATIENT if fault in ("half-close", "reset") else IMPATIENT  # a length that is wrong is waited for
     with HostileProxy(runtime.url, FAULTS[fault](place)) as proxy:
-        trial = attempt(proxy, client={"connect_timeout": CONNECT_TIMEOUT, "drain_timeout": 1.0, **IMPATIENT, **trust})
+        trial = attempt(proxy, client={"drain_timeout": 1.0, **pings, **trust})
     assert re.fullmatch(RIGHT[fault], trial.outcome, re.IGNORECASE)
     if trial.outcome == "result":
         assert_complete(trial)

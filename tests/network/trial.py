@@ -32,10 +32,14 @@ from .hostile_proxy import DOWN, HostileProxy, payload_of
 
 # Seconds that any call may take: every limit that is set here, one after the other, and a busy machine.
 DEADLINE = 10.0
-# Limits that end what stands still, and nothing that a busy machine holds up for a while.
+# Limits that end what stands still, and nothing that a busy machine holds up for a while; where nothing does, none.
 CONNECT_TIMEOUT = 1.0
 PING_TIMEOUT = 1.0
-IMPATIENT: dict[str, Any] = {"ping_interval": 0.05, "ping_timeout": PING_TIMEOUT}
+IMPATIENT: dict[str, Any] = {
+    "connect_timeout": CONNECT_TIMEOUT,
+    "ping_interval": 0.05,
+    "ping_timeout": PING_TIMEOUT,
+}
 PATIENT: dict[str, Any] = {"ping_interval": None}
 
 
