@@ -7,6 +7,7 @@ all the while something goes in either direction.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import ssl
 import sys
@@ -54,7 +55,10 @@ async def handle(client: ServerConnection, rounds: int) -> None:
 async def main(certificate: str, rounds: int) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    async with serve(lambda client: handle(client, rounds), "127.0.0.1", 0, ssl=context, compression=None) as server:
+    # That everybody comes at once, and nobody is served quickly, is no reason to give anybody up.
+    patience: dict[str, Any] = {"open_timeout": None, "close_timeout": None, "ping_interval": None}
+    handler = functools.partial(handle, rounds=rounds)
+    async with serve(handler, "127.0.0.1", 0, ssl=context, compression=None, **patience) as server:
         print(next(iter(server.sockets)).getsockname()[1], flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import statistics
 import threading
 import time
 from typing import Any, Callable
@@ -12,7 +13,7 @@ import pytest
 from runtimeuse_sync import CancelledException, Client, ConnectionLostError, InvocationTimeoutError
 
 from ..raw_server import RawPeer, RawServer, frame
-from ..support import invocation
+from ..support import invocation, is_within, usual
 from .secured import Secured
 
 GOOD = frame(b'{"message_type":"assistant_message","text_blocks":["good"]}')
@@ -101,26 +102,31 @@ def test_half_a_record_does_not_hold_up_a_cancellation(
     server_context: ssl.SSLContext, trust: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, part: int
 ) -> None:
     monkeypatch.setattr("runtimeuse_sync._driver.CANCEL_WAIT", 0.3)
-    stalled = Stalled(server_context, part)
-    heard = threading.Event()
-    aborted: list[float] = []
+    seconds_until_the_end = []
 
-    def abort() -> None:
-        assert heard.wait(5)
-        aborted.append(time.monotonic())
-        client.abort()
+    def seconds_until_it_is_told() -> float:
+        stalled = Stalled(server_context, part)
+        heard = threading.Event()
+        aborted: list[float] = []
 
-    with stalled.server as server:
-        client = Client(wss(server), ssl_context=trust)
-        thread = threading.Thread(target=abort)
-        thread.start()
-        with pytest.raises(CancelledException):
-            client.invoke(invocation(), on_assistant_message=lambda _: heard.set())
-        thread.join()
-        ended = time.monotonic()
-        assert stalled.cancelled.wait(5)
-    assert stalled.cancelled_at - aborted[0] < 0.1
-    assert ended - aborted[0] < 0.3 + 1.0
+        def abort() -> None:
+            assert heard.wait(5)
+            aborted.append(time.monotonic())
+            client.abort()
+
+        with stalled.server as server:
+            client = Client(wss(server), ssl_context=trust)
+            thread = threading.Thread(target=abort)
+            thread.start()
+            with pytest.raises(CancelledException):
+                client.invoke(invocation(), on_assistant_message=lambda _: heard.set())
+            thread.join()
+            seconds_until_the_end.append(time.monotonic() - aborted[0])
+            assert stalled.cancelled.wait(5)
+        return stalled.cancelled_at - aborted[0]
+
+    assert usual(seconds_until_it_is_told) < 0.1
+    assert statistics.median(seconds_until_the_end) < 0.3 + 1.0
 
 
 @pytest.mark.alone
@@ -128,13 +134,19 @@ def test_half_a_record_does_not_hold_up_a_cancellation(
 def test_half_a_record_does_not_hold_up_a_timeout(
     server_context: ssl.SSLContext, trust: ssl.SSLContext, part: int
 ) -> None:
-    stalled = Stalled(server_context, part)
-    with stalled.server as server:
-        began = time.monotonic()
-        with pytest.raises(InvocationTimeoutError):
-            Client(wss(server), ssl_context=trust).invoke(invocation(), timeout=0.3)
-        assert time.monotonic() - began < 0.3 + 1.25
-        assert stalled.cancelled.wait(5)
+    timeout = 0.8  # time enough to connect, or there is nobody to be told of it
+
+    def measure() -> float:
+        stalled = Stalled(server_context, part)
+        with stalled.server as server:
+            began = time.monotonic()
+            with pytest.raises(InvocationTimeoutError):
+                Client(wss(server), ssl_context=trust).invoke(invocation(), timeout=timeout)
+            ended = time.monotonic()
+            assert stalled.cancelled.wait(5)
+        return ended - began
+
+    assert is_within(timeout + 1.25, measure)
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -176,8 +176,8 @@ def tunnel_to(context: ssl.SSLContext) -> Callable[[RawPeer], None]:
         conn.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
         try:
             secured = context.wrap_socket(conn.sock, server_side=True)
-        except ssl.SSLError:
-            return  # the client did not trust it
+        except OSError:
+            return  # the client did not trust it, and said so or just left
         with secured:
             host = RawPeer(secured)
             host.accept()
