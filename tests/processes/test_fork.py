@@ -66,7 +66,7 @@ FORK = """
         try:
             call()
         except RuntimeUseError as error:
-            assert time.monotonic() - began < 1, "it took too long"
+            assert time.monotonic() - began < 5, "it took too long"
             return str(error)
         return "no error"
 """
@@ -157,7 +157,7 @@ STREAMING = (
         run.cancel()
         began = time.monotonic()
         run.__exit__(None, None, None)
-        assert time.monotonic() - began < 1, "leaving took too long"
+        assert time.monotonic() - began < 4, "leaving took too long"  # to wait for the runtime's answer takes 5 s
         assert client.query("child", OPTIONS).data.text == "child"
 
     with client.stream(invocation) as run:

@@ -18,15 +18,20 @@ import pytest
 from runtimeuse_sync import AssistantMessageInterface, CancelMessage, ErrorMessageInterface, InvocationMessage
 from runtimeuse_sync.testing import Disconnected, Peer, ScriptedRuntime
 
-from ..support import text_result
+from ..support import is_within, text_result, wait_until
 from .support import Child, child
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and POSIX signals")
 
 Start = Callable[..., ScriptedRuntime]
 
-# Seconds from a signal to the end of what it interrupts.
+# Seconds from a signal to the end of what it interrupts; and how much longer one may take, for the machine may stand
+# still.
 LIMIT = 1.5
+STANDSTILL = 2.5
+
+# One trial in so many waits for the runtime to be at work: on a slow machine, all others might be over before that.
+CERTAIN = 4
 
 # How many signals may land where CPython throws exceptions away: in the callback of the set that `threading` keeps
 # of all threads. Those are tried again.
@@ -73,7 +78,7 @@ TRIALS = """
         os.write(1, (json.dumps(what) + "\\n").encode())
 
     def left_behind():
-        give_up = time.monotonic() + 2
+        give_up = time.monotonic() + 10
         while time.monotonic() < give_up:
             left = [t.name for t in threading.enumerate() if t is not threading.main_thread()]
             left += sorted(set(os.listdir("/proc/self/fd")) - before)
@@ -134,6 +139,7 @@ class Agent:
 
     def __init__(self) -> None:
         self.seen: list[Seen] = []
+        self.is_at_work = threading.Event()
 
     def __call__(self, peer: Peer) -> None:
         seen = Seen(int(peer.path[1:]))
@@ -147,8 +153,11 @@ class Agent:
                 seen.cancelled = True
 
     def _work(self, peer: Peer, seen: Seen) -> None:
+        is_certain = seen.trial % CERTAIN == 0
+        if is_certain:
+            self.is_at_work.set()
         try:
-            message = peer.receive(timeout=random.choice([0.0001, 0.005, 0.02, 3, 3]))
+            message = peer.receive(timeout=10 if is_certain else random.choice([0.0001, 0.005, 0.02, 3, 3]))
         except AssertionError:
             seen.answered = True
             say(peer, AssistantMessageInterface(text_blocks=["x"]), text_result("done"))
@@ -163,24 +172,24 @@ def say(peer: Peer, *messages: Any) -> None:
         peer.send(*messages)
 
 
-def interrupt(trials: Child, url: str, how: str, number: int) -> dict[str, Any]:
+def interrupt(trials: Child, agent: Agent, url: str, index: int, number: int) -> dict[str, Any]:
     """One trial: what the child says of its end, and the seconds that it took to get there."""
-    trials.write([url, how])
+    agent.is_at_work.clear()
+    trials.write([f"{url}/{index}", ("invoke", "session", "stream")[index % 3]])
     pid = trials.read()["pid"]
+    if index % CERTAIN == 0:
+        assert agent.is_at_work.wait(10)
     # The moment is what is random here; nothing is synchronised by it.
     time.sleep(random.uniform(0, 0.04))
     began = time.monotonic()
     os.kill(pid, number)
     end: dict[str, Any] = trials.read()
-    return {**end, "took": end["ended"] - began}
+    return {**end, "trial": index, "took": end["ended"] - began}
 
 
-def wait_until_gone(runtime: ScriptedRuntime) -> None:
+def wait_until_gone() -> None:
     """Until the runtime has seen the end of every connection."""
-    give_up = time.monotonic() + 5
-    while [thread for thread in threading.enumerate() if thread.name.startswith("ScriptedRuntime script")]:
-        assert time.monotonic() < give_up, "a connection is still open"
-        time.sleep(0.005)
+    wait_until(lambda: not any(thread.name.startswith("ScriptedRuntime script") for thread in threading.enumerate()))
 
 
 def left(end: dict[str, Any]) -> list[str]:
@@ -203,16 +212,18 @@ def try_moments(start: Start, number: int, expected: str, count: int) -> None:
     ends: list[dict[str, Any]] = []
     with child(TRIALS, f"{runtime.url}/{WARM_UP}") as trials:
         for index in range(count + CPYTHONS_SHARE):
-            end = interrupt(trials, f"{runtime.url}/{index}", ("invoke", "session", "stream")[index % 3], number)
+            end = interrupt(trials, agent, runtime.url, index, number)
             if not end["swallowed"]:
-                ends.append({**end, "trial": index})
+                ends.append(end)
             if len(ends) == count:
                 break
-    wait_until_gone(runtime)
+    wait_until_gone()
     untold = {seen.trial for seen in agent.seen if seen.asked and not seen.answered and not seen.cancelled}
     report(expected, ends, untold)
     assert collections.Counter(end["outcome"] for end in ends) == {expected: count}
-    assert max(end["took"] for end in ends) < LIMIT
+    *_, second, longest = sorted(end["took"] for end in ends)
+    assert second < LIMIT
+    assert longest < LIMIT + STANDSTILL
     assert [left(end) + end["lost"] for end in ends if left(end) or end["lost"]] == []
     assert untold == set()
     # Otherwise the moments were not where it matters.
@@ -257,13 +268,17 @@ def test_abort_from_a_signal_handler(scripted_runtime: Start) -> None:
         peer.send(ErrorMessageInterface(error="Request cancelled"))
 
     runtime = scripted_runtime(script)
-    with child(ABORTABLE, runtime.url, "graceful") as running:
-        assert running.read() == "running"
-        began = time.monotonic()
-        running.process.terminate()
-        assert running.read() == "aborted"
-        assert running.process.wait(5) == 0
-    assert time.monotonic() - began < LIMIT
+
+    def seconds_until_the_end() -> float:
+        with child(ABORTABLE, runtime.url, "graceful") as running:
+            assert running.read() == "running"
+            began = time.monotonic()
+            running.process.terminate()
+            assert running.read() == "aborted"
+            assert running.process.wait(5) == 0
+            return time.monotonic() - began
+
+    assert is_within(LIMIT, seconds_until_the_end)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
