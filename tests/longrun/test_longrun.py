@@ -56,11 +56,18 @@ MANY = (
             name = type(error).__name__
         outcomes[name] = outcomes.get(name, 0) + 1
 
+    def wait_for_threads():
+        # A call waits for its connection thread, but not for ever.
+        give_up = time.monotonic() + 5
+        while threading.active_count() > 1 and time.monotonic() < give_up:
+            time.sleep(0.01)
+
     samples, holdings = [], set()
     began = time.monotonic()
     for number in range(calls):
         one_call(number)
         if number >= warm_up and number % 100 == 0:
+            wait_for_threads()
             samples.append(resident())
             holdings.add(held())
     print(json.dumps([outcomes, samples, sorted(holdings), time.monotonic() - began]))
@@ -121,7 +128,9 @@ LONG = (
     def hear(message):
         global heard
         heard += 1
-        if heard % 20_000 == 0:
+        if heard == 1:
+            time.sleep(2)  # time enough for all to come that may wait
+        if heard % 20_000 == 1:
             samples.append(resident())
             holdings.add(held())
 
@@ -148,7 +157,7 @@ def test_one_call_of_two_million_messages() -> None:
     with RawServer(play) as server:
         heard, samples, holdings, seconds = result_of(LONG, server.url, timeout=380)
     assert heard == messages
-    # What waits undelivered is bounded, but not constant: the first tenth shows how much that is.
+    # How much waits undelivered depends on which thread is faster: at first, as much as may.
     early, late = max(samples[:10]), max(samples[10:])
     print(f"2 million messages in {seconds:.0f} s, at most {early / MIB:.1f} MiB, then {late / MIB:.1f} MiB")
     assert late - early < 5 * MIB
