@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import textwrap
@@ -30,7 +29,7 @@ from runtimeuse_sync import (
 from runtimeuse_sync.testing import Peer, Reply, ScriptedRuntime, generation
 
 from .raw_server import RawPeer, RawServer, frame
-from .support import invocation, text_result
+from .support import invocation, text_result, usual
 
 Start = Callable[..., ScriptedRuntime]
 
@@ -57,11 +56,6 @@ def after_request(runtime: ScriptedRuntime, act: Callable[[], Any]) -> threading
 
 
 # --- cancelling -------------------------------------------------------------------------------------
-
-
-def usual(measure: Callable[[], float]) -> float:
-    """Seconds that it takes, but for when the machine happens to stand still."""
-    return statistics.median(measure() for _ in range(5))
 
 
 @pytest.mark.alone
