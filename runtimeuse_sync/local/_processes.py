@@ -65,16 +65,19 @@ class Processes:
         self._end(_FORCE, once=False)
 
     def _end(self, signal_number: int, *, once: bool) -> None:
-        deadline = time.monotonic() + KILL_GRACE
         told: set[int] = set()
+        left = self._left()
+        # Since the first look: one that takes long must not be all that is done.
+        deadline = time.monotonic() + KILL_GRACE
         # A process may have started another before it was told: look until none is left.
-        while (left := self._left()) and time.monotonic() < deadline:
+        while left and time.monotonic() < deadline:
             # Groups, which are negative, come first and are told at once: a shell that outlives its command
             # for a moment begins the next.
             for target in sorted(left - told):
                 _send(target, signal_number)
             told |= left if once else set()
             time.sleep(0.02)
+            left = self._left()
 
     def _left(self) -> set[int]:
         """Who lives, as kill(2) has it: a process by its number, a group by its number made negative."""

@@ -6,9 +6,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from runtimeuse_sync.local import _processes
 from runtimeuse_sync.local._processes import KILL_GRACE, Processes
 
 from .conftest import PATIENCE
@@ -93,6 +95,21 @@ def test_sigterm_is_tried_first_and_sigkill_after_a_second(tmp_path: Path) -> No
         assert stubborn.wait(timeout=0) == -signal.SIGKILL
         assert KILL_GRACE <= time.monotonic() - began < KILL_GRACE + 2
     assert (tmp_path / "told").read_text() == "told\n"
+
+
+@linux_only
+def test_a_look_that_takes_long_is_not_all_that_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    def living_slowly(*arguments: Any) -> list[int]:
+        time.sleep(0.1)
+        return list(living(*arguments))
+
+    living = _processes._living
+    monkeypatch.setattr(_processes, "_living", living_slowly)
+    monkeypatch.setattr(_processes, "KILL_GRACE", 0.1)
+    processes = Processes()
+    sleeper = processes.start("exec sleep 1000")
+    processes.kill()
+    assert sleeper.wait(timeout=0) == -signal.SIGTERM
 
 
 def test_a_shell_does_not_get_to_its_next_command(tmp_path: Path) -> None:
