@@ -389,8 +389,9 @@ def test_an_idle_timeout(scripted_runtime: Start) -> None:
 
     heard: list[Any] = []
     runtime = scripted_runtime(script)
-    with pytest.raises(IdleTimeoutError, match=r"nothing came from the runtime for 1 s"):
-        Client(runtime.url).invoke(invocation(), on_assistant_message=heard.append, idle_timeout=1.0)
+    with Client(runtime.url).session() as session:  # connecting is not what is measured here
+        with pytest.raises(IdleTimeoutError, match=r"nothing came from the runtime for 1 s"):
+            session.invoke(invocation(), on_assistant_message=heard.append, idle_timeout=1.0)
     assert len(heard) == 6
     runtime.wait_for(CancelMessage)
 
@@ -411,8 +412,8 @@ def test_time_in_a_callback_is_not_idle_when_messages_came_meanwhile(scripted_ru
         assert sent.wait(5)
         time.sleep(1.2)  # longer than the limit
 
-    client = Client(scripted_runtime(script).url)
-    assert client.invoke(invocation(), on_assistant_message=busy, idle_timeout=1.0).text == "done"
+    with Client(scripted_runtime(script).url).session() as session:
+        assert session.invoke(invocation(), on_assistant_message=busy, idle_timeout=1.0).text == "done"
 
 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), True, "30"])

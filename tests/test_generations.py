@@ -360,8 +360,8 @@ def test_cancel(scripted_runtime: Start, release: str) -> None:
 @pytest.mark.parametrize("release", ALL)
 def test_timeout(scripted_runtime: Start, release: str) -> None:
     runtime = scripted_runtime(generation(release, Reply(hangs=True)))
-    with pytest.raises(InvocationTimeoutError, match=r"^no result within the timeout of 1 s$") as caught:
-        Client(runtime.url).invoke(invocation(), timeout=1.0)
+    with pytest.raises(InvocationTimeoutError, match=r"^no result within the timeout of 1\.5 s$") as caught:
+        Client(runtime.url).invoke(invocation(), timeout=1.5)
     assert isinstance(caught.value, TimeoutError)
     runtime.wait_for(CancelMessage)
     assert [type(message) for message in runtime.received] == [InvocationMessage, CancelMessage]

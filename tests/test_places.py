@@ -112,7 +112,7 @@ def test_a_failed_call_leaves_no_cycle_for_the_collector(scripted_runtime: Start
     gc.disable()
     try:
         try:
-            client.invoke(invocation(), on_assistant_message=fail, timeout=1 if how == "timeout" else 30)
+            client.invoke(invocation(), on_assistant_message=fail, timeout=1.5 if how == "timeout" else 30)
         except Exception as error:  # noqa: BLE001 - whichever it is
             reference = weakref.ref(error)
         wait_until(lambda: reference() is None)  # the connection's thread lets go of it when it ends

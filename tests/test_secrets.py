@@ -227,7 +227,7 @@ REPLIES = {
 @pytest.mark.parametrize("release", ALL)
 def test_a_whole_call(scripted_runtime: Start, logs: Watch, release: str, reply: str) -> None:
     runtime = scripted_runtime(generation(release, REPLIES[reply]))
-    outcome = invoke(client_of(runtime.url), timeout=1 if reply == "hangs" else 30)
+    outcome = invoke(client_of(runtime.url), timeout=1.5 if reply == "hangs" else 30)
     assert isinstance(outcome, ResultMessageInterface if reply == "result" else RuntimeUseError)
     peer = runtime.connections[0]
     sent = peer.path + repr(peer.request_headers) + repr([attrs.asdict(message) for message in runtime.received])
@@ -584,13 +584,13 @@ TRAFFIC = ["test_generations", "test_control", "test_session", "test_places", "t
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_traffic_of_the_suite() -> None:
     """Whether its tests pass is not asked here: some look at the very header or query that is added."""
     files = [f"tests/{name}.py" for name in TRAFFIC] + ["tests/network"]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.marked", "-m", "not slow", *files]
     root = Path(__file__).parents[1]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=580, check=False)
     (line,) = (line for line in done.stdout.splitlines() if line.startswith(marked.PREFIX))
     found = json.loads(line[len(marked.PREFIX) :])
     assert found["shown"] == []
