@@ -37,7 +37,7 @@ def fuzzing_server(out: Path) -> Iterator[str]:
         try:
             assert server.stderr is not None
             yield server.stderr.readline().split()[-1]
-            server.communicate(timeout=20)
+            server.communicate(timeout=60)
         finally:
             server.kill()
 

@@ -185,7 +185,9 @@ def test_artifacts_from_two_directories(start: Callable[..., Any], tmp_path: Pat
     def handler(invocation: Any, sender: Any) -> str:
         for n, directory in enumerate(invocation.artifacts_dirs):
             (Path(directory) / "sub").mkdir(parents=True)
-            (Path(directory) / "sub" / f"{n}.bin").write_bytes(bytes(range(256)) * (n + 1) * 1000)
+            # Whole from the first moment on: half a file that stays so for a while is taken for finished.
+            (tmp_path / "draft").write_bytes(bytes(range(256)) * (n + 1) * 1000)
+            (tmp_path / "draft").replace(Path(directory) / "sub" / f"{n}.bin")
             (Path(directory) / "left.out").write_text("")
         assert arrived.wait(PATIENCE)
         return "done"
@@ -274,16 +276,16 @@ def test_a_timeout(start: Callable[..., Any]) -> None:
         return ""
 
     with pytest.raises(TimeoutError):
-        asyncio.run(start(handler).query("", options(timeout=0.3)))
+        asyncio.run(start(handler).query("", options(timeout=1.5)))  # time enough to ask first
     assert cancelled.wait(PATIENCE)
 
 
 def test_heartbeats_keep_an_idle_timeout_away(start: Callable[..., Any]) -> None:
     def handler(invocation: Any, sender: Any) -> str:
-        sender.cancelled.wait(1.0)
+        sender.cancelled.wait(2.0)
         return "slow"
 
-    result = asyncio.run(start(handler, heartbeat_interval=0.1).query("", options(idle_timeout=0.5)))
+    result = asyncio.run(start(handler, heartbeat_interval=0.1).query("", options(idle_timeout=1.5)))
     assert result.data.text == "slow"
 
 
@@ -334,7 +336,7 @@ def test_artifacts_at_the_end_of_a_session(start: Callable[..., Any], tmp_path: 
         async def requests(client: Any) -> None:
             async with client.session() as session:
                 await session.execute_commands(
-                    [command(f"echo late > {tmp_path}/out/a.txt")],
+                    [command(f"echo late > {tmp_path}/a.txt; mv {tmp_path}/a.txt {tmp_path}/out")],
                     command_options(artifacts_dirs=[str(tmp_path / "out")], on_artifact_upload_request=on_artifact),
                 )
 

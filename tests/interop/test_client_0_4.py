@@ -21,6 +21,8 @@ from runtimeuse_sync.messages import ArtifactUploadRequestMessageInterface
 
 pytest.importorskip("runtimeuse_client")
 
+pytestmark = pytest.mark.timeout(240)  # the network may be slow
+
 PATIENCE = 20
 
 
@@ -38,7 +40,7 @@ def old_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
         str(folder),
         "runtimeuse-client==0.4.0",
     ]
-    subprocess.run(install, check=True, capture_output=True, timeout=50)
+    subprocess.run(install, check=True, capture_output=True, timeout=200)
     return folder
 
 
@@ -98,7 +100,9 @@ def test_an_artifact(old_client: Path, tmp_path: Path) -> None:
     with ArtifactReceiver(tmp_path / "saved") as receiver:
 
         def handler(invocation: Any, sender: Any) -> str:
-            (out / "a.txt").write_text("content")
+            # Whole from the first moment on: half a file that stays so for a while is taken for finished.
+            (tmp_path / "draft").write_text("content")
+            (tmp_path / "draft").replace(out / "a.txt")
             while not receiver.saved and not sender.cancelled.wait(0.01):
                 pass
             sender.assistant("arrived")
