@@ -467,7 +467,6 @@ def test_the_end_of_a_session_raises_a_post_agent_error(scripted_runtime: Start,
     assert caught.value.result is not None
 
 
-@pytest.mark.alone
 def test_an_unconfirmed_cancellation_gives_the_session_up(scripted_runtime: Start) -> None:
     def script(peer: Peer) -> None:
         peer.expect(InvocationMessage)
@@ -477,6 +476,6 @@ def test_an_unconfirmed_cancellation_gives_the_session_up(scripted_runtime: Star
         began = time.monotonic()
         with pytest.raises(InvocationTimeoutError):
             session.invoke(invocation(), timeout=0.5)
-        assert time.monotonic() - began < 0.5 + 1.25
+        assert time.monotonic() - began < 5  # which abort() would wait
         with pytest.raises(Exception, match="this session is closed"):
             session.invoke(invocation())
