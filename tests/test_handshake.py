@@ -352,7 +352,7 @@ def test_wait_until_ready_retries_what_a_starting_sandbox_does(scripted_runtime:
     assert len(runtime.connections) == 5
 
 
-def test_wait_until_ready_retries_connections_that_are_refused_or_closed() -> None:
+def test_wait_until_ready_retries_connections_that_are_reset_or_closed() -> None:
     attempts: list[RawPeer] = []
 
     def play(conn: RawPeer) -> None:
@@ -370,7 +370,7 @@ def test_wait_until_ready_retries_connections_that_are_refused_or_closed() -> No
     assert len(attempts) == 3
 
 
-def test_wait_until_ready_says_what_became_of_the_last_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_until_ready_retries_those_that_are_refused_and_tells_of_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses = iter([0.1, 60.0])  # a second attempt, that has time enough, and no third
     monkeypatch.setattr("random.uniform", lambda *_: next(pauses))
     said = r"not ready within 20 s; the last attempt: .*refused"
