@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import io
 import os
@@ -90,6 +91,9 @@ class Terminal:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         self.shown = ""
+        self._looked_at = 0
+        # What is read may end in the middle of a character.
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
         try:
             self._process = subprocess.Popen(
                 [*COMMAND, *map(str, arguments)],
@@ -103,11 +107,12 @@ class Terminal:
             os.close(slave)
 
     def read_until(self, text: str) -> str:
-        """Read until ``text`` is shown; all that was shown so far."""
+        """Read until ``text`` is shown, behind what was looked for before; all that was shown so far."""
         give_up = time.monotonic() + PATIENCE
-        while text not in self.shown:
+        while (found := self.shown.find(text, self._looked_at)) < 0:
             if time.monotonic() > give_up or not self._read():
-                pytest.fail(f"{text!r} is not in {self.shown!r}")
+                pytest.fail(f"{text!r} is not in {self.shown[self._looked_at :]!r}")
+        self._looked_at = found + len(text)
         return self.shown
 
     def read_all(self) -> str:
@@ -120,7 +125,7 @@ class Terminal:
         # Linux reports the end of a terminal as an error.
         with suppress(OSError):
             chunk = os.read(self._master, 65536)
-            self.shown += chunk.decode()
+            self.shown += self._decoder.decode(chunk)
             return bool(chunk)
         return False
 
@@ -156,14 +161,12 @@ def terminal() -> Iterator[Callable[..., Terminal]]:
         each.close()
 
 
-def is_gone(pid: int, within: float) -> bool:
-    """Whether the process ``pid`` ends within so many seconds."""
-    give_up = time.monotonic() + within
-    while time.monotonic() < give_up:
-        if _state(pid) in (None, "Z"):
-            return True
+def is_gone(pid: int) -> bool:
+    """Whether the process ``pid`` ends while we wait."""
+    give_up = time.monotonic() + PATIENCE
+    while (lives := _state(pid) not in (None, "Z")) and time.monotonic() < give_up:
         time.sleep(0.01)
-    return False
+    return not lives
 
 
 def _state(pid: int) -> Optional[str]:

@@ -183,7 +183,7 @@ def test_a_signal_ends_the_remote_command(
     assert process.stdout is not None
     pid = int(process.stdout.readline())
     process.send_signal(number)
-    assert is_gone(pid, within=2)
+    assert is_gone(pid)
     assert process.communicate(timeout=20) == ("", "runtimeuse-sync: interrupted\n")
     assert process.returncode == code
 
@@ -206,7 +206,7 @@ def test_a_reader_that_goes_ends_the_remote_command(start: Start, url: str) -> N
     pid = int(process.stdout.readline())
     process.stdout.close()
     assert process.wait(20) == 141
-    assert is_gone(pid, within=2)
+    assert is_gone(pid)
     assert process.stderr is not None
     assert process.stderr.read() == ""
 
