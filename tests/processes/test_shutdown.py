@@ -120,7 +120,7 @@ def test_a_call_in_an_exit_handler(scripted_runtime: Start) -> None:
 
     def say_goodbye():
         try:
-            print(client.query("", QueryOptions(system_prompt="", timeout=5)).data.text)
+            print(client.query("", QueryOptions(system_prompt="", timeout=20)).data.text)
         except RuntimeUseError as error:
             print(error)
 
