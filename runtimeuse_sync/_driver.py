@@ -225,7 +225,7 @@ class Driver:
 
     def _look(self) -> None:
         """Look at clock and cancellation, and set the time of the next look."""
-        # Set first: a request from another thread, which lowers it, must not be overwritten.
+        # Set first, and looked through last: a request from another thread, which lowers it, must not be overwritten.
         self._look_at = time.monotonic() + LONGEST_WAIT
         if self._cancellation.requested():
             self.cancel(CancelledException(), CANCEL_WAIT)
@@ -234,6 +234,8 @@ class Driver:
         elif self._deadline.expired:
             self.cancel(InvocationTimeoutError(timeout=self._deadline.timeout), IMPATIENT_CANCEL_WAIT)
         self._look_at = min(self._look_at, time.monotonic() + self.pause())
+        if self._cancellation.was_requested:
+            self._look_at = -math.inf
 
     def _look_at_drain(self) -> None:
         if self._drain_deadline.expired:
@@ -316,9 +318,9 @@ class Driver:
         line = self._line
         if line is None or self.exchange.phase not in (Phase.RUNNING, Phase.CANCELLING):
             return
+        self._look_at = -math.inf  # before it is sent: the answer must find the caller looking
         if self._cancel_token.acquire(blocking=False):
             line.connection.send(m.CancelMessage())
-        self._look_at = -math.inf
         line.connection.wake()
 
     @property

@@ -26,10 +26,12 @@ from runtimeuse_sync import (
     QueryOptions,
     RuntimeUseError,
 )
+from runtimeuse_sync._connection import WebSocketConnection
+from runtimeuse_sync._driver import Driver
 from runtimeuse_sync.testing import Peer, Reply, ScriptedRuntime, generation
 
 from .raw_server import RawPeer, RawServer, frame
-from .support import invocation, text_result, usual
+from .support import invocation, text_result, usual, wait_until
 
 Start = Callable[..., ScriptedRuntime]
 
@@ -144,11 +146,12 @@ def test_abort_of_a_waiting_call_acts_at_once(scripted_runtime: Start) -> None:
     def measure() -> float:
         runtime = next(runtime_of_each)
         client = Client(runtime.url)
-        thread = after_request(runtime, client.abort)
+        asked: list[float] = []
+        thread = after_request(runtime, lambda: (asked.append(time.monotonic()), client.abort()))
         with pytest.raises(CancelledException):
             client.invoke(invocation())
         thread.join()
-        return runtime.received_at(CancelMessage) - runtime.received_at(InvocationMessage)
+        return runtime.received_at(CancelMessage) - asked[0]
 
     assert usual(measure) < 0.02
 
@@ -250,6 +253,42 @@ def test_one_cancel_message_is_sent_however_often_it_is_asked_for(scripted_runti
         client.invoke(invocation(), is_cancelled=stop)
     thread.join()
     assert [type(message) for message in runtime.received].count(CancelMessage) == 1
+
+
+def test_the_answer_to_an_abort_may_come_before_abort_returns(
+    scripted_runtime: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that aborts has sent the cancel_message, and is held up there."""
+    send, ended = WebSocketConnection.send, threading.Event()
+
+    def send_and_stand_still(self: WebSocketConnection, message: Any) -> None:
+        send(self, message)
+        assert not isinstance(message, CancelMessage) or ended.wait(5)
+
+    monkeypatch.setattr(WebSocketConnection, "send", send_and_stand_still)
+    runtime = scripted_runtime(generation("0.15", Reply(hangs=True)))
+    client = Client(runtime.url)
+    thread = after_request(runtime, client.abort)
+    with pytest.raises(CancelledException):
+        client.invoke(invocation())
+    ended.set()
+    thread.join()
+
+
+def test_so_it_may_while_the_caller_decides_when_to_look_next(
+    scripted_runtime: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client(scripted_runtime(generation("0.15", Reply(hangs=True))).url)
+
+    def be_aborted(driver: Driver) -> float:
+        monkeypatch.undo()
+        client.abort()
+        wait_until(lambda: driver._line.connection._worker.inbox._items)  # the answer
+        return driver.pause()
+
+    monkeypatch.setattr(Driver, "pause", be_aborted)
+    with pytest.raises(CancelledException):
+        client.invoke(invocation())
 
 
 def test_abort_reaches_every_call_of_a_client_and_no_other(scripted_runtime: Start) -> None:
