@@ -66,7 +66,7 @@ def test_script_and_ctrl_c(scripted_runtime: Start) -> None:
     with start("script", runtime.url, "Hello") as program:
         runtime.wait_for(InvocationMessage, timeout=20)
         program.send_signal(signal.SIGINT)
-        assert (program.wait(10), *program.communicate()) == (130, "", "")
+        assert (program.wait(30), *program.communicate()) == (130, "", "")
     runtime.wait_for(CancelMessage)
 
 
@@ -172,7 +172,7 @@ def ask_celery(url: str) -> str:
         env={**os.environ, "RUNTIME_URL": url, "PYTHONPATH": str(EXAMPLES)},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=50,
         check=True,
     )
     return done.stdout.strip()

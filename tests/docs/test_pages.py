@@ -53,6 +53,8 @@ def test_programs_do_what_is_said(
             assert not output or said == output
 
 
+# Another pytest, of which most of the time is the start.
+@pytest.mark.timeout(180)
 @of_pages(files)
 def test_files_pass_as_a_project(page: Path, pytester: pytest.Pytester) -> None:
     project = files(page)

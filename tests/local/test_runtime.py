@@ -302,10 +302,10 @@ def test_serving_in_the_calling_thread_until_closed() -> None:
 def test_ctrl_c_ends_it_cleanly(tmp_path: Path) -> None:
     # It says its URL where it waits for Ctrl-C: one that came earlier would end it less cleanly.
     code = (
+        "import time\n"
         "from runtimeuse_sync.local import LocalRuntime\n"
         "with LocalRuntime(lambda invocation, sender: '') as runtime:\n"
-        "    wait = runtime._closed.wait\n"
-        "    runtime._closed.wait = lambda seconds: print(runtime.url, flush=True) or wait()\n"
+        "    runtime._closed.wait = lambda seconds: print(runtime.url, flush=True) or time.sleep(1000)\n"
         "    runtime.serve_forever()\n"
         "print('over')\n"
     )
