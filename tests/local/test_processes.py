@@ -82,6 +82,7 @@ def test_who_tries_to_get_away_is_found(tmp_path: Path, command: str) -> None:
     assert not lives(runaway)
 
 
+@pytest.mark.alone
 def test_sigterm_is_tried_first_and_sigkill_after_a_second(tmp_path: Path) -> None:
     processes = Processes()
     # The shell itself waits: were it for a command's end, the trap could come after the second.

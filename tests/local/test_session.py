@@ -374,7 +374,7 @@ def test_heartbeats_while_a_request_is_in_flight_and_none_after(start_peer: Star
     peer.say("invocation_message", system_prompt="", user_prompt="", secrets_to_redact=[])
     peer.hear_until("assistant_message")
     # One may have been under way, still of another phase.
-    beats = peer.hear_until("heartbeat_message")
+    beats = [*peer.hear_until("heartbeat_message"), peer.hear()]
     while beats[-1]["elapsed_ms"] < 150:
         beats.append(peer.hear())
     took = time.monotonic() - began
@@ -385,7 +385,7 @@ def test_heartbeats_while_a_request_is_in_flight_and_none_after(start_peer: Star
     elapsed = [b["elapsed_ms"] for b in beats]
     assert elapsed == sorted(elapsed)
     assert elapsed[-1] <= 1000 * took + 1
-    assert 2 <= len(beats) <= took / 0.05
+    assert len(beats) <= took / 0.05
     with pytest.raises(TimeoutError):
         peer.hear(timeout=0.2)
 
