@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from typing import Optional
 
@@ -134,9 +135,9 @@ class LocalRuntime:
         if self._listener is None:
             self.start()
         try:
-            # In short waits, because on Windows Ctrl-C does not end a long one.
-            while not self._closed.wait(0.25):
-                pass
+            # Short, because on Windows Ctrl-C ends no long wait. An Event's wait has a lock that it could leave taken.
+            while not self._closed.is_set():
+                time.sleep(0.25)
         except KeyboardInterrupt:
             pass
         finally:

@@ -11,7 +11,8 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Optional
+from types import SimpleNamespace
+from typing import Any, Callable
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -302,10 +303,13 @@ def test_serving_in_the_calling_thread_until_closed() -> None:
 def test_ctrl_c_ends_it_cleanly(tmp_path: Path) -> None:
     # It says its URL where it waits for Ctrl-C: one that came earlier would end it less cleanly.
     code = (
-        "import time\n"
-        "from runtimeuse_sync.local import LocalRuntime\n"
+        "import time, types\n"
+        "from runtimeuse_sync.local import LocalRuntime, runtime as module\n"
+        "def wait(seconds):\n"
+        "    print(runtime.url, flush=True)\n"
+        "    time.sleep(1000)\n"
+        "module.time = types.SimpleNamespace(sleep=wait)\n"
         "with LocalRuntime(lambda invocation, sender: '') as runtime:\n"
-        "    runtime._closed.wait = lambda seconds: print(runtime.url, flush=True) or time.sleep(1000)\n"
         "    runtime.serve_forever()\n"
         "print('over')\n"
     )
@@ -327,13 +331,12 @@ def test_ctrl_c_ends_it_cleanly(tmp_path: Path) -> None:
     assert not lives(child)
 
 
-def test_ctrl_c_closes_a_runtime_that_serve_forever_started() -> None:
-    class Interrupted(threading.Event):
-        def wait(self, timeout: Optional[float] = None) -> bool:
-            raise KeyboardInterrupt
+def test_ctrl_c_closes_a_runtime_that_serve_forever_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
 
+    monkeypatch.setattr("runtimeuse_sync.local.runtime.time", SimpleNamespace(sleep=interrupt))
     runtime = LocalRuntime(echo)
-    runtime._closed = Interrupted()
     runtime.serve_forever()
     assert repr(runtime) == "<LocalRuntime not running>"
 
