@@ -301,13 +301,14 @@ def test_serving_in_the_calling_thread_until_closed() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_ctrl_c_ends_it_cleanly(tmp_path: Path) -> None:
-    # It says its URL where it waits for Ctrl-C: one that came earlier would end it less cleanly.
+    # It says its URL where it begins to wait for Ctrl-C: one that came earlier would end it less cleanly.
     code = (
         "import time, types\n"
         "from runtimeuse_sync.local import LocalRuntime, runtime as module\n"
         "def wait(seconds):\n"
+        "    module.time = time\n"
         "    print(runtime.url, flush=True)\n"
-        "    time.sleep(1000)\n"
+        "    time.sleep(seconds)\n"
         "module.time = types.SimpleNamespace(sleep=wait)\n"
         "with LocalRuntime(lambda invocation, sender: '') as runtime:\n"
         "    runtime.serve_forever()\n"
