@@ -11,9 +11,10 @@ from typing import Any, Callable
 
 import attrs
 
-from runtimeuse_sync import Client, CommandOutputMessageInterface, QueryOptions, _codec
-from runtimeuse_sync._frames import FrameDecoder
-from runtimeuse_sync._worker import READ_SIZE
+from runtimeuse_sync import Client, CommandOutputMessageInterface, QueryOptions
+from runtimeuse_sync._connection.worker import READ_SIZE
+from runtimeuse_sync._protocol import codec
+from runtimeuse_sync._protocol.frames import FrameDecoder
 
 from .frames import burst, dump, result_message
 
@@ -63,10 +64,10 @@ def main() -> None:
     ready = burst("output", MESSAGES, 200)
     chunks = chunks_of(ready.block * ready.times + ready.rest)
     payloads = split(chunks)
-    parsed = [_codec._parse(payload) for payload in payloads]
-    messages = [_codec.decode_runtime_message(payload) for payload in payloads]
-    structure = _codec._FROM_RUNTIME["command_output_message"]
-    result = _codec.decode_runtime_message(dump(result_message("done", {})))
+    parsed = [codec._parse(payload) for payload in payloads]
+    messages = [codec.decode_runtime_message(payload) for payload in payloads]
+    structure = codec._FROM_RUNTIME["command_output_message"]
+    result = codec.decode_runtime_message(dump(result_message("done", {})))
     batches = [messages[at : at + 800] for at in range(0, len(messages), 800)]
     client = Client(transport=Replay([*batches, [result]]))
     lengths: list[int] = []
@@ -77,7 +78,7 @@ def main() -> None:
     options = QueryOptions(system_prompt="", on_command_output=on_output)
     stages: dict[str, Callable[[], Any]] = {
         "frames": lambda: split(chunks),
-        f"JSON ({'orjson' if hasattr(_codec, 'orjson') else 'json'})": lambda: [_codec._parse(p) for p in payloads],
+        f"JSON ({'orjson' if hasattr(codec, 'orjson') else 'json'})": lambda: [codec._parse(p) for p in payloads],
         "classes (cattrs, attrs)": lambda: [structure(fields, None) for fields in parsed],
         "rules, dispatch and callback": lambda: client.query("go", options),
         "the callback alone": lambda: [on_output(message) for message in messages],

@@ -11,12 +11,12 @@ from typing import Any, Optional, TypeVar
 import attrs
 
 from . import messages as m
-from ._calls import Calls
-from ._checks import check_logger, check_seconds
-from ._deadline import Deadline
-from ._driver import LONGEST_WAIT
-from ._endpoint import HeaderSource
-from ._proxy import FROM_ENVIRONMENT
+from ._call.request_loop import LONGEST_WAIT
+from ._common.deadline import Deadline
+from ._common.validation import check_logger, check_seconds
+from ._connection.endpoint import HeaderSource
+from ._connection.proxy import FROM_ENVIRONMENT
+from .calls import Calls
 from .exceptions import CancelledException, ConnectionFailedError
 from .options import CallOptions, Logger
 from .run import Run

@@ -12,7 +12,7 @@ from typing import Any, Callable, Optional, Union
 import attrs
 from attrs import define, field
 
-from ._checks import kind
+from ._common.validation import kind
 
 
 def _must_be(wanted: str, fits: Callable[[Any], bool]) -> Any:

@@ -12,7 +12,7 @@ import attrs
 from attrs import define, field, frozen
 
 from . import messages as m
-from ._checks import (
+from ._common.validation import (
     check_artifacts,
     check_callable,
     check_is_cancelled,

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any, Generic, Optional, Protocol, TypeVar
 
 from . import messages as m
-from ._cancellation import Cancellation
-from ._deadline import Deadline
-from ._driver import CANCEL_WAIT, IMPATIENT_CANCEL_WAIT, Driver
+from ._call.cancellation import Cancellation
+from ._call.request_loop import CANCEL_WAIT, IMPATIENT_CANCEL_WAIT, Driver
+from ._common.deadline import Deadline
 from .exceptions import RuntimeUseError
 from .options import CallOptions
 

@@ -10,11 +10,11 @@ from typing import Any, Optional, TypeVar
 import attrs
 
 from . import messages as m
-from ._calls import Calls
-from ._cancellation import Cancellation
-from ._deadline import Deadline
-from ._driver import LONGEST_WAIT, Driver, Line
-from ._exchange import Exchange
+from ._call.cancellation import Cancellation
+from ._call.request_loop import LONGEST_WAIT, Driver, Line
+from ._common.deadline import Deadline
+from ._protocol.exchange import Exchange
+from .calls import Calls
 from .exceptions import CancelledException, RuntimeUseError
 from .options import CallOptions, Logger, OnArtifactUploadRequestCallback
 from .run import CLOSE_WAIT, IMPATIENT_CLOSE_WAIT, Run

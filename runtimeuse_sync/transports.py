@@ -34,12 +34,13 @@ from typing import Any, Optional, Protocol, Union
 
 import attrs
 
-from . import _codec, _proxy
-from ._checks import check_seconds, check_size, check_type
-from ._connection import WebSocketConnection
-from ._endpoint import Endpoint, HeaderSource, check_header_source, parse_url, read_headers
-from ._handshake import Dialer
-from ._worker import ConnectionSettings
+from ._common.validation import check_seconds, check_size, check_type
+from ._connection import proxy
+from ._connection.connecting import Dialer
+from ._connection.connection import WebSocketConnection
+from ._connection.endpoint import Endpoint, HeaderSource, check_header_source, parse_url, read_headers
+from ._connection.worker import ConnectionSettings
+from ._protocol import codec
 from .messages import ClientMessage
 
 DEFAULT_MAX_MESSAGE_SIZE = 64 * 1024 * 1024
@@ -96,7 +97,7 @@ def encode_message(message: ClientMessage) -> bytes:
     >>> encode_message(CancelMessage())
     b'{"message_type":"cancel_message"}'
     """
-    return _codec.encode(message)
+    return codec.encode(message)
 
 
 def decode_message(payload: Union[bytes, bytearray]) -> Any:
@@ -105,7 +106,7 @@ def decode_message(payload: Union[bytes, bytearray]) -> Any:
     >>> decode_message(b'{"message_type":"assistant_message","text_blocks":["hi"]}').text_blocks
     ['hi']
     """
-    return _codec.decode_runtime_message(payload)
+    return codec.decode_runtime_message(payload)
 
 
 @attrs.frozen
@@ -135,7 +136,7 @@ class WebSocketTransport:
     ws_url: str = attrs.field(repr=False)
     headers: HeaderSource = attrs.field(default=None, kw_only=True, repr=False)
     ssl_context: Optional[ssl.SSLContext] = attrs.field(default=None, kw_only=True, repr=False)
-    proxy: Optional[str] = attrs.field(default=_proxy.FROM_ENVIRONMENT, kw_only=True, repr=False)
+    proxy: Optional[str] = attrs.field(default=proxy.FROM_ENVIRONMENT, kw_only=True, repr=False)
     connect_timeout: Optional[float] = attrs.field(default=60.0, kw_only=True)
     ping_interval: Optional[float] = attrs.field(default=20.0, kw_only=True)
     ping_timeout: Optional[float] = attrs.field(default=20.0, kw_only=True)
@@ -148,7 +149,7 @@ class WebSocketTransport:
 
     def __attrs_post_init__(self) -> None:
         check_header_source(self.headers)
-        _proxy.check_setting(self.proxy)
+        proxy.check_setting(self.proxy)
         check_seconds("connect_timeout", self.connect_timeout)
         check_seconds("ping_interval", self.ping_interval, none_means="no pings")
         check_seconds("ping_timeout", self.ping_timeout)
@@ -165,7 +166,7 @@ class WebSocketTransport:
         dialer = Dialer(
             endpoint=self.endpoint,
             headers=read_headers(self.headers),
-            proxy=_proxy.choose(self.endpoint, self.proxy),
+            proxy=proxy.choose(self.endpoint, self.proxy),
             ssl_context=self.ssl_context,
         )
         settings = ConnectionSettings(
@@ -174,4 +175,4 @@ class WebSocketTransport:
             ping_timeout=self.ping_timeout,
             max_message_size=self.max_message_size,
         )
-        return WebSocketConnection(dialer, settings, encode=_codec.encode, decode=_codec.decode_runtime_message)
+        return WebSocketConnection(dialer, settings, encode=codec.encode, decode=codec.decode_runtime_message)

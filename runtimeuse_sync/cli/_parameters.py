@@ -8,7 +8,7 @@ from typing import Any, Callable, Optional, TypeVar
 
 import click
 
-from .._checks import check_seconds
+from .._common.validation import check_seconds
 from ..client import Client
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 from .. import messages as m
 from ..exceptions import AgentRuntimeError
-from ._screen import PROGRAM, Screen, harmless, open_screen
+from ._screen import PROGRAM, Screen, harmless
+from ._screens import open_screen
 
 # Characters of a line that is waited for to end.
 _LONGEST_LINE = 64 * 1024

@@ -78,14 +78,3 @@ class Screen:
 def _write(stream: TextIO, text: str) -> None:
     stream.write(text)
     stream.flush()
-
-
-def open_screen(notes: Optional[TextIO] = None, *, plain: bool = False) -> Screen:
-    """The screen that fits where ``notes`` lead; standard error by default."""
-    notes = sys.stderr if notes is None else notes
-    # Asked before rich is: it takes FORCE_COLOR for a terminal, and a pipe pays nothing for its import.
-    if not plain and notes.isatty():
-        from ._terminal import open_terminal
-
-        return open_terminal(notes) or Screen(notes)
-    return Screen(notes)

@@ -9,7 +9,8 @@ import click
 
 from ._endings import endings
 from ._reports import TextReport
-from ._screen import PROGRAM, open_screen
+from ._screen import PROGRAM
+from ._screens import open_screen
 
 EXAMPLE = f"""Example:
 

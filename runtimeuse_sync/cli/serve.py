@@ -13,7 +13,8 @@ import click
 from ._endings import Failure, endings
 from ._parameters import TOKEN_VARIABLE, token_option
 from ._reports import TextReport
-from ._screen import PROGRAM, Screen, open_screen
+from ._screen import PROGRAM, Screen
+from ._screens import open_screen
 
 if TYPE_CHECKING:
     from ..local import Handler, LocalRuntime

@@ -10,12 +10,12 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any, Union
 
-from .._checks import kind, strings
-from .._redaction import Redactor
+from .._common.redaction import Redactor
+from .._common.validation import kind, strings
 from ..exceptions import AgentRuntimeError
 from ..messages import InvocationMessage
-from ._commands import Collected, CommandNotStartedError, Emit, run_command
-from ._processes import Processes
+from ._processes.commands import Collected, CommandNotStartedError, Emit, run_command
+from ._processes.processes import Processes
 from .handlers import Sender
 
 # Characters: of a line before it is passed on in parts, and of the error output that goes into an error.

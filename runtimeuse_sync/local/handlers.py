@@ -7,7 +7,7 @@ from typing import Any, Callable, Optional, Protocol, Union
 
 from attrs import field, frozen
 
-from .._checks import kind
+from .._common.validation import kind
 from ..messages import InvocationMessage
 
 

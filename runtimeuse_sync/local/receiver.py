@@ -19,9 +19,9 @@ from typing import Any, BinaryIO, Optional, Union, cast
 
 from attrs import frozen
 
-from .._checks import check_size, strings
+from .._common.validation import check_size, strings
 from ..messages import ArtifactUploadRequestMessageInterface, ArtifactUploadResult
-from ._files import is_inside, scratch_path
+from ._transfers.files import is_inside, scratch_path
 
 _CHUNK = 256 * 1024
 _CLOSE_TIMEOUT = 2.0

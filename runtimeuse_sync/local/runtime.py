@@ -9,12 +9,12 @@ from typing import Optional
 
 from websockets.sync.server import ServerConnection
 
-from .._checks import check_port
-from ._admission import Admission
-from ._listener import Listener
-from ._processes import Processes
-from ._session import Session
-from ._settings import Settings
+from .._common.validation import check_port
+from ._processes.processes import Processes
+from ._server.admission import Admission
+from ._server.listener import Listener
+from ._server.session import Session
+from ._server.settings import Settings
 from .handlers import Handler
 
 

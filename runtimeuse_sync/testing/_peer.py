@@ -16,8 +16,8 @@ import attrs
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from .. import _codec
 from .. import messages as m
+from .._protocol import codec
 from ..exceptions import ProtocolError
 from ._loop import Disconnected, Loop
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ._server import ScriptedRuntime
 
 MessageT = TypeVar("MessageT")
-Received = Union[m.ClientMessage, _codec.UnknownMessage]
+Received = Union[m.ClientMessage, codec.UnknownMessage]
 Script = Callable[["Peer"], object]
 
 # How many messages the loop is handed at once: it has pings to answer in between.
@@ -73,7 +73,7 @@ class Peer:
 
     def _on_payload(self, payload: bytes) -> None:
         try:
-            message = _codec.decode_client_message(payload)
+            message = codec.decode_client_message(payload)
         except ProtocolError as error:
             self._take(error)
         else:
@@ -284,7 +284,7 @@ class Peer:
 def _encode(message: Any) -> bytes:
     if isinstance(message, dict):
         return json.dumps(message).encode()
-    return _codec.encode(message)
+    return codec.encode(message)
 
 
 def _check_fields(message_class: type, fields: Iterable[str]) -> None:

@@ -14,7 +14,8 @@ import pytest
 from runtimeuse_sync import ResultMessageInterface, TextResult
 from runtimeuse_sync.cli import _terminal
 from runtimeuse_sync.cli._reports import TextReport
-from runtimeuse_sync.cli._screen import Screen, harmless, open_screen
+from runtimeuse_sync.cli._screen import Screen, harmless
+from runtimeuse_sync.cli._screens import open_screen
 from runtimeuse_sync.local import LocalRuntime
 
 from .conftest import Terminal

@@ -7,12 +7,12 @@ from typing import Any
 import attrs
 
 from runtimeuse_sync import ConnectionLostError, ProtocolError
-from runtimeuse_sync._connection import WebSocketConnection
-from runtimeuse_sync._deadline import Deadline
-from runtimeuse_sync._endpoint import parse_url
-from runtimeuse_sync._frames import Opcode, encode_frame
-from runtimeuse_sync._handshake import Dialer
-from runtimeuse_sync._worker import ConnectionSettings, Worker
+from runtimeuse_sync._common.deadline import Deadline
+from runtimeuse_sync._connection.connecting import Dialer
+from runtimeuse_sync._connection.connection import WebSocketConnection
+from runtimeuse_sync._connection.endpoint import parse_url
+from runtimeuse_sync._connection.worker import ConnectionSettings, Worker
+from runtimeuse_sync._protocol.frames import Opcode, encode_frame
 
 # Messages of 16 MiB come.
 SETTINGS = ConnectionSettings(connect_timeout=10.0, ping_interval=None, ping_timeout=None, max_message_size=1 << 25)

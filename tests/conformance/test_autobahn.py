@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from runtimeuse_sync import _connection
+from runtimeuse_sync._connection import connection as _connection
 
 from .echo import EchoConnection, EchoWorker
 

@@ -155,7 +155,7 @@ def test_where_watching_is_impossible_the_directory_is_looked_at(
         raise OSError("OS file watch limit reached")
 
     monkeypatch.setattr(watchfiles, "watch", refuse)
-    monkeypatch.setattr("runtimeuse_sync.local._watching._POLL", 0.05)
+    monkeypatch.setattr("runtimeuse_sync.local._artifacts.watching._POLL", 0.05)
     peer = start_peer()
     peer.start(f"sleep 0.1; echo x > {out}/a; sleep 1000", artifacts_dirs=[str(out)])
     assert ask_of(peer) == f"{out}/a"

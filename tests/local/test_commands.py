@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from runtimeuse_sync._redaction import Redactor
+from runtimeuse_sync._common.redaction import Redactor
 from runtimeuse_sync.exceptions import CancelledException
-from runtimeuse_sync.local import _commands
-from runtimeuse_sync.local._commands import Collected, CommandNotStartedError, run_command
-from runtimeuse_sync.local._processes import Processes
+from runtimeuse_sync.local._processes import commands as _commands
+from runtimeuse_sync.local._processes.commands import Collected, CommandNotStartedError, run_command
+from runtimeuse_sync.local._processes.processes import Processes
 
 from .test_processes import lives, wait_for
 

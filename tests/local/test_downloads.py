@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runtimeuse_sync.exceptions import CancelledException
-from runtimeuse_sync.local import _downloads
-from runtimeuse_sync.local._downloads import DownloadError, fetch
+from runtimeuse_sync.local._transfers import downloads as _downloads
+from runtimeuse_sync.local._transfers.downloads import DownloadError, fetch
 from runtimeuse_sync.messages import RuntimeEnvironmentDownloadableInterface
 
 from .conftest import FileServer

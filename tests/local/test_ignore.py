@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runtimeuse_sync.local import _ignore
+from runtimeuse_sync.local._artifacts import ignore as _ignore
 
 
 def fill(folder: Path, *names: str) -> None:

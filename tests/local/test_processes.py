@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from runtimeuse_sync.local import _processes
-from runtimeuse_sync.local._processes import KILL_GRACE, Processes
+from runtimeuse_sync.local._processes import processes as _processes
+from runtimeuse_sync.local._processes.processes import KILL_GRACE, Processes
 
 from .conftest import PATIENCE
 

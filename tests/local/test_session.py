@@ -11,7 +11,8 @@ from typing import Any, Callable
 import pytest
 
 from runtimeuse_sync.exceptions import AgentRuntimeError
-from runtimeuse_sync.local import HandlerResult, LocalRuntime, _session
+from runtimeuse_sync.local import HandlerResult, LocalRuntime
+from runtimeuse_sync.local._server import session as _session
 
 from .conftest import LAST, PATIENCE, FileServer, Peer, peer_of
 from .test_downloads import archive
@@ -147,7 +148,7 @@ def test_a_fault_of_our_own_leaves_no_client_waiting(
     def broken(*_: Any, **__: Any) -> None:
         raise LookupError("a bug")
 
-    monkeypatch.setattr("runtimeuse_sync.local._request.fetch", broken)
+    monkeypatch.setattr("runtimeuse_sync.local._server.request.fetch", broken)
     peer = start_peer()
     item = [{"download_url": "http://127.0.0.1/", "working_dir": str(tmp_path)}]
     assert peer.invoke(pre_agent_downloadables=item)[0]["error"] == "internal error: LookupError"

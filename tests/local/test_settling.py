@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from runtimeuse_sync.local._settling import Settling, Version
+from runtimeuse_sync.local._artifacts.settling import Settling, Version
 
 V1, V2 = Version(1, 10, 7), Version(2, 20, 7)
 

@@ -10,8 +10,8 @@ from typing import Any, Optional
 
 import pytest
 
-from runtimeuse_sync.local import _uploads
-from runtimeuse_sync.local._uploads import Upload, Uploads
+from runtimeuse_sync.local._transfers import uploads as _uploads
+from runtimeuse_sync.local._transfers.uploads import Upload, Uploads
 
 from .conftest import PATIENCE, FileServer
 

@@ -37,10 +37,10 @@ GOAL = 90
 
 # What is mutated, and who has to notice.
 MODULES = {
-    "_deadline": "tests/test_deadline.py",
-    "_exchange": "tests/test_exchange.py",
-    "_codec": "tests/test_codec.py",
-    "_frames": "tests/test_frames.py",
+    "_common.deadline": "tests/common/test_deadline.py",
+    "_protocol.exchange": "tests/protocol/test_exchange.py",
+    "_protocol.codec": "tests/protocol/test_codec.py",
+    "_protocol.frames": "tests/protocol/test_frames.py",
 }
 
 PACKAGE = "runtimeuse_sync"
@@ -239,7 +239,7 @@ class Stopwatch:
 
 def as_it_is(name: str, items: list[Any], imported: set[CodeType]) -> Target:
     """The module, whose tests have to pass before any mutant is blamed for a failure."""
-    path = ROOT / PACKAGE / f"{name}.py"
+    path = ROOT / PACKAGE / f"{name.replace('.', '/')}.py"
     source = path.read_text(encoding="utf-8")
     reader, writer = os.pipe()
     pid = os.fork()
@@ -299,7 +299,7 @@ def report(name: str, found: Counter[str]) -> bool:
     survived, total = found[SURVIVED], sum(found.values())
     score = 100 * (total - survived) / total
     figures = f"{total:>7} {total - survived:>7} {found[TIMED_OUT]:>9} {survived:>8}"
-    print(f"{name:<10} {figures} {score:>7.1f} %", flush=True)
+    print(f"{name:<18} {figures} {score:>7.1f} %", flush=True)
     return score >= GOAL
 
 

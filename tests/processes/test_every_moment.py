@@ -24,7 +24,7 @@ from runtimeuse_sync import (
     InvocationTimeoutError,
     RuntimeUseError,
 )
-from runtimeuse_sync._cancellation import _watch
+from runtimeuse_sync._call.cancellation import _watch
 from runtimeuse_sync.testing import Reply, ScriptedRuntime, generation
 
 from ..support import invocation, is_within

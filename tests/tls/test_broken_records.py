@@ -101,7 +101,7 @@ PARTS = [3, 40]
 def test_half_a_record_does_not_hold_up_a_cancellation(
     server_context: ssl.SSLContext, trust: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, part: int
 ) -> None:
-    monkeypatch.setattr("runtimeuse_sync._driver.CANCEL_WAIT", 0.3)
+    monkeypatch.setattr("runtimeuse_sync._call.request_loop.CANCEL_WAIT", 0.3)
     seconds_until_the_end = []
 
     def seconds_until_it_is_told() -> float:
@@ -164,7 +164,7 @@ def test_what_tls_has_decrypted_waits_for_a_slow_caller_and_is_not_forgotten(
     server_context: ssl.SSLContext, trust: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server has long fallen silent when the caller goes on: nothing on the wire wakes the thread."""
-    monkeypatch.setattr("runtimeuse_sync._worker.BACKLOG_LIMIT", 10_000)
+    monkeypatch.setattr("runtimeuse_sync._connection.worker.BACKLOG_LIMIT", 10_000)
     sent = threading.Event()
 
     def play(peer: RawPeer, tls: Secured) -> None:

@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from runtimeuse_sync import Client, ConnectionFailedError
-from runtimeuse_sync._handshake import default_ssl_context
+from runtimeuse_sync._connection.connecting import default_ssl_context
 from runtimeuse_sync.testing import ScriptedRuntime, generation
 
 from ..raw_server import RawPeer, RawServer, frame

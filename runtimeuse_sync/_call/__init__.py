@@ -1,0 +1,1 @@
+"""The caller's thread: the life of one call."""

@@ -1,0 +1,1 @@
+"""What all rooms use: validation, deadline, redaction, wakeup."""

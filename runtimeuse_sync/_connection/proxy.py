@@ -1,0 +1,98 @@
+"""Which HTTP proxy, if any, a connection goes through. Loopback addresses never go through one."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any, Optional
+from urllib.parse import urlsplit
+
+import attrs
+
+from .._common.validation import check_type
+from ..exceptions import ConnectionFailedError
+from .endpoint import Endpoint, basic_authorization
+
+FROM_ENVIRONMENT = "env"
+
+
+@attrs.frozen
+class Proxy:
+    """An HTTP proxy that is asked for a tunnel (CONNECT)."""
+
+    host: str
+    port: int
+    authorization: Optional[str] = attrs.field(repr=False)
+
+
+def check_setting(setting: Any) -> None:
+    """Refuse what ``Client(proxy=…)`` cannot use."""
+    if setting is not None and setting != FROM_ENVIRONMENT:
+        parse_proxy(setting)
+
+
+def choose(endpoint: Endpoint, setting: Optional[str]) -> Optional[Proxy]:
+    """The proxy for ``endpoint``: None, the environment's (``"env"``) or the one given."""
+    if setting is None or endpoint.is_loopback:
+        return None
+    if setting != FROM_ENVIRONMENT:
+        return parse_proxy(setting)
+    url = _environment_proxy(endpoint)
+    if url is None:
+        return None
+    try:
+        return parse_proxy(url if "://" in url else f"http://{url}")
+    except ValueError as error:
+        raise ConnectionFailedError(
+            f"cannot connect to {endpoint}: the environment's proxy (HTTPS_PROXY, HTTP_PROXY or ALL_PROXY) cannot be "
+            f"used: {error}; unset it, or give Client(..., proxy=None)",
+            reason="bad proxy",
+        ) from None
+
+
+def parse_proxy(url: Any) -> Proxy:
+    """Take a proxy's URL apart.
+
+    >>> parse_proxy("http://user:s3cret@proxy.example.com:3128")
+    Proxy(host='proxy.example.com', port=3128)
+    """
+    check_type("proxy", url, str, "'env', None or a URL such as 'http://proxy:3128'")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("the proxy's URL cannot be parsed; write it as in 'http://proxy:3128'") from None
+    if parts.scheme != "http" or not host:
+        raise ValueError("only HTTP proxies are supported: write the proxy as in 'http://proxy:3128', or None for none")
+    return Proxy(host, 80 if port is None else port, basic_authorization(parts.username, parts.password))
+
+
+def _environment_proxy(endpoint: Endpoint) -> Optional[str]:
+    from urllib.request import getproxies  # here, since it pulls in half of the standard library
+
+    proxies = getproxies()
+    scheme = "https" if endpoint.is_secure else "http"
+    url = proxies.get(endpoint.scheme) or proxies.get(scheme) or proxies.get("all")
+    return None if not url or _is_bypassed(endpoint, proxies.get("no", "")) else url
+
+
+def _is_bypassed(endpoint: Endpoint, no_proxy: str) -> bool:
+    from urllib.request import proxy_bypass
+
+    # The standard library matches names by whole labels, "*" and ports; networks it does not know.
+    if proxy_bypass(f"{endpoint.host}:{endpoint.port}"):
+        return True
+    try:
+        address = ipaddress.ip_address(endpoint.host)
+    except ValueError:
+        return False
+    return any(address in network for network in _networks(no_proxy))
+
+
+def _networks(no_proxy: str) -> list[Any]:
+    networks = []
+    for entry in no_proxy.split(","):
+        try:
+            networks.append(ipaddress.ip_network(entry.strip(), strict=False))
+        except ValueError:
+            continue
+    return networks

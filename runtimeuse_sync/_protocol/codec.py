@@ -1,0 +1,230 @@
+"""Payload <-> message: the only module that knows json, and both spellings of the wire.
+
+``structuring`` is imported where the first message needs it: cattrs takes a third of the time that all the rest
+of this package takes to import.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Callable, NoReturn, TypeVar, Union, cast
+
+import attrs
+
+from .. import messages as m
+from ..exceptions import ProtocolError
+
+T = TypeVar("T")
+ResultT = TypeVar("ResultT", bound=m.ResultMessageInterface)
+Fields = dict[str, Any]
+Hook = Callable[[Any, Any], Any]
+
+# RFC 6455, section 7.4.1: the payload is not what its type promises.
+_BAD_PAYLOAD = 1007
+
+# How runtime 0.4 spelled what 0.5 and later call by another name. Both are written: runtimes ignore fields
+# that they do not know, and nothing tells a client which runtime it has.
+_OLD_NAMES = {
+    "model": "preferred_model",
+    "pre_agent_downloadables": "runtime_environment_downloadables",
+}
+
+
+@attrs.frozen
+class RawResult:
+    """A ``result_message`` before it is known which class the caller wants it to be."""
+
+    fields: Fields = attrs.field(repr=False)
+
+
+@attrs.frozen
+class UnknownMessage:
+    """A message of a type that this version does not know: runtimes grow."""
+
+    message_type: str
+
+
+Payload = Union[bytes, bytearray]
+RuntimeMessage = Union[m.AgentRuntimeMessageInterface, RawResult, UnknownMessage]
+
+
+# --- payload -> message -----------------------------------------------------------------------------
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ProtocolError(f"not acceptable as JSON: {name}", close_code=_BAD_PAYLOAD)
+
+
+_decoder = json.JSONDecoder(parse_constant=_no_constant)
+_scan: Callable[[str, int], tuple[Any, int]] = _decoder.scan_once  # type: ignore[attr-defined] # not in typeshed
+
+
+def _parse_strictly(payload: Payload) -> Any:
+    try:
+        return _parse_text(payload.decode())
+    except UnicodeDecodeError as error:
+        raise ProtocolError(f"invalid UTF-8 at byte {error.start} of a message", close_code=_BAD_PAYLOAD) from None
+    except json.JSONDecodeError as error:
+        raise ProtocolError(f"not JSON: {error.msg} at character {error.pos}", close_code=_BAD_PAYLOAD) from None
+    except ValueError:
+        raise ProtocolError("not acceptable as JSON: a number of too many digits", close_code=_BAD_PAYLOAD) from None
+    except RecursionError:
+        raise ProtocolError("not acceptable as JSON: brackets nested too deep", close_code=_BAD_PAYLOAD) from None
+
+
+def _parse_text(text: str) -> Any:
+    # What decode() does, but for white space around the value: that costs two regular expressions a message.
+    try:
+        value, end = _scan(text, 0)
+    except StopIteration:
+        return _decoder.decode(text)
+    return value if end == len(text) else _decoder.decode(text)
+
+
+try:
+    import orjson
+except ImportError:
+    _parse = _parse_strictly
+else:
+
+    def _parse(payload: Payload) -> Any:
+        try:
+            return orjson.loads(payload)
+        except orjson.JSONDecodeError:
+            # Stricter in places (lone surrogates, depth): what counts is the standard library's verdict.
+            return _parse_strictly(payload)
+
+
+def _tag(cls: type) -> str:
+    return cast("str", attrs.fields_dict(cls)["message_type"].default)
+
+
+class _Kinds(dict[str, Hook]):
+    """``message_type`` -> compiled hook, each compiled when it is first needed."""
+
+    def __init__(self, classes: tuple[type, ...]) -> None:
+        self.classes = {_tag(cls): cls for cls in classes}
+
+    def __missing__(self, message_type: str) -> Hook:
+        from .structuring import compiled_hook
+
+        hook = compiled_hook(self.classes[message_type])
+        self[message_type] = hook
+        return hook
+
+
+_FROM_RUNTIME = _Kinds(
+    (
+        m.AssistantMessageInterface,
+        m.CommandOutputMessageInterface,
+        m.HeartbeatMessageInterface,
+        m.ArtifactUploadRequestMessageInterface,
+        m.ErrorMessageInterface,
+        m.EndSessionConfirmMessage,
+        m.CommandExecutionResultMessageInterface,
+    )
+)
+
+
+def _raw_result(fields: Fields, _: object) -> RawResult:
+    # The caller will need it. This is the connection thread, where no signal can land in the import.
+    from . import structuring as structuring
+
+    return RawResult(fields)
+
+
+_FROM_RUNTIME["result_message"] = _raw_result
+
+_FROM_CLIENT = _Kinds(
+    (
+        m.InvocationMessage,
+        m.CommandExecutionMessage,
+        m.ArtifactUploadResponseMessageInterface,
+        m.CancelMessage,
+        m.EndSessionMessage,
+    )
+)
+
+
+def decode_runtime_message(payload: Payload) -> RuntimeMessage:
+    """The message that a runtime sent as ``payload``; raises ``ProtocolError``."""
+    fields = _parse(payload)
+    try:
+        message: RuntimeMessage = _FROM_RUNTIME[fields["message_type"]](fields, None)
+    except Exception:  # noqa: BLE001 - whatever the fast path tripped over, the slow path names it
+        message = _decode_slowly(fields, _FROM_RUNTIME)
+    return message
+
+
+def decode_client_message(payload: Payload) -> Union[m.ClientMessage, UnknownMessage]:
+    """The message that a client sent as ``payload``, in either spelling; raises ``ProtocolError``."""
+    fields = _parse(payload)
+    if type(fields) is dict:
+        fields = _with_new_names(fields)
+    return cast("Union[m.ClientMessage, UnknownMessage]", _decode_slowly(fields, _FROM_CLIENT))
+
+
+def _decode_slowly(fields: Any, kinds: _Kinds) -> Any:
+    from .structuring import Tagged
+
+    message_type = _structure(fields, Tagged).message_type
+    cls = kinds.classes.get(message_type)
+    return UnknownMessage(message_type) if cls is None else _structure(fields, cls, message_type)
+
+
+def _structure(fields: Any, cls: type[T], name: str = "") -> T:
+    """``fields`` as ``cls``, or a ``ProtocolError`` that says which field is wrong and how."""
+    from .structuring import UnfitError, structure
+
+    try:
+        return structure(fields, cls)
+    except UnfitError as error:
+        fault = f"{name}: {error}" if name else str(error)
+        raise ProtocolError(fault, close_code=_BAD_PAYLOAD) from None
+
+
+def check_result_class(cls: type[m.ResultMessageInterface]) -> None:
+    """Raise ``TypeError`` for a class that no JSON can be read into."""
+    from .structuring import compiled_hook
+
+    compiled_hook(cls)
+
+
+def structure_result(result: RawResult, cls: type[ResultT]) -> ResultT:
+    """The result as the class that the caller asked for; raises ``ProtocolError``."""
+    from .structuring import StructuredOutputOf04
+
+    fields = result.fields
+    if "data" not in fields and "structured_output" in fields:
+        output = _structure(fields, StructuredOutputOf04, "result_message").structured_output
+        fields = {**fields, "data": {"type": "structured_output", "structured_output": output}}
+    return _structure(fields, cls, _tag(cls))
+
+
+# --- message -> payload -----------------------------------------------------------------------------
+
+_to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+def encode(message: Any) -> bytes:
+    """``message`` as JSON. A field that is None is left out: ``null`` broke some releases."""
+    fields = attrs.asdict(message, filter=lambda _, value: value is not None)
+    if isinstance(message, (m.InvocationMessage, m.CommandExecutionMessage)):
+        fields = _with_old_names(fields)
+    return _to_json(fields).encode()
+
+
+def _with_old_names(fields: Fields) -> Fields:
+    old = {old: fields[new] for new, old in _OLD_NAMES.items() if new in fields}
+    directories: Any = fields.get("artifacts_dirs") or []
+    if len(directories) == 1:
+        old["artifacts_dir"] = directories[0]
+    return {**fields, **old}
+
+
+def _with_new_names(fields: Fields) -> Fields:
+    # The client of 0.4 writes null for what is not set.
+    new = {new: fields[old] for new, old in _OLD_NAMES.items() if old in fields and new not in fields}
+    if fields.get("artifacts_dir") is not None and "artifacts_dirs" not in fields:
+        new["artifacts_dirs"] = [fields["artifacts_dir"]]
+    return {**fields, **new}

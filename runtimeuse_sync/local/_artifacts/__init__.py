@@ -1,0 +1,1 @@
+"""Artifacts: which files are ready, and what is said about them."""

@@ -1,0 +1,77 @@
+"""The talk about artifacts on one connection: which are asked for, which answers came, which uploads run."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional
+
+from ...messages import ArtifactUploadRequestMessageInterface, ArtifactUploadResponseMessageInterface
+from .._transfers.uploads import Upload, Uploads
+from .watching import Watcher
+
+if TYPE_CHECKING:
+    from .._server.outbox import Outbox
+
+
+class Artifacts:
+    """Offers the files of watched directories, and uploads them to where the answers say."""
+
+    def __init__(self, outbox: Outbox, *, settle_seconds: float) -> None:
+        self._outbox = outbox
+        self._watcher = Watcher(settle_seconds, self._ask)
+        self._uploads = Uploads()
+        # Guards what follows; notified when less is open.
+        self._changed = threading.Condition()
+        # By what the client was told, which is redacted: two files may have one name there.
+        self._asked: dict[tuple[str, str], deque[str]] = {}
+        self._open = 0
+
+    def watch(self, directories: Sequence[str], ignore_content: str) -> None:
+        """Offer the files of ``directories`` from now until the end of the session."""
+        self._watcher.add(directories, ignore_content)
+
+    def _ask(self, path: str) -> None:
+        plain = ArtifactUploadRequestMessageInterface(filename=os.path.basename(path), filepath=path)
+        request = self._outbox.redactor.value(plain)
+        with self._changed:
+            self._asked.setdefault((request.filename, request.filepath), deque()).append(path)
+            self._open += 1
+        self._outbox.send(request)
+
+    def answer(self, message: ArtifactUploadResponseMessageInterface) -> None:
+        """Begin the upload that ``message`` is the answer for. Files that were not offered stay here."""
+        with self._changed:
+            paths = self._asked.get((message.filename, message.filepath))
+            path = paths.popleft() if paths else None
+        if path is None:
+            self._outbox.error("an answer to an artifact upload request that was not made, or was answered")
+            return
+
+        def done(failure: Optional[str]) -> None:
+            if failure:
+                self._outbox.error(f"artifact upload failed: {failure}", {"filename": message.filename})
+            self._close_one()
+
+        self._uploads.add(Upload(Path(path), message.presigned_url, message.content_type, done))
+
+    def _close_one(self) -> None:
+        with self._changed:
+            self._open -= 1
+            self._changed.notify_all()
+
+    def drain(self, timeout: float, aborted: threading.Event) -> None:
+        """Offer what is left, and wait until all is answered and uploaded, ``timeout`` seconds at most."""
+        self._watcher.finish(aborted)
+        with self._changed:
+            self._changed.wait_for(lambda: self._open == 0 or aborted.is_set(), timeout)
+
+    def close(self) -> None:
+        """Give up what is left."""
+        self._watcher.stop()
+        self._uploads.close()
+        with self._changed:
+            self._changed.notify_all()

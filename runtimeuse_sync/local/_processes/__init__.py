@@ -1,0 +1,1 @@
+"""Processes: commands, their output, and the end of their descendants."""

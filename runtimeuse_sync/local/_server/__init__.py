@@ -1,0 +1,1 @@
+"""The WebSocket server: connections, the session on each, the request in each."""

@@ -1,0 +1,239 @@
+"""One request from its first download to its result, on a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional, Union
+
+from ...exceptions import AgentRuntimeError, CancelledException
+from ...messages import (
+    AgentRuntimeMessageInterface,
+    AssistantMessageInterface,
+    CommandExecutionMessage,
+    CommandExecutionResultMessageInterface,
+    CommandInterface,
+    CommandOutputMessageInterface,
+    CommandResultItem,
+    ErrorMessageInterface,
+    HeartbeatMessageInterface,
+    InvocationMessage,
+    ResultMessageInterface,
+    RuntimeEnvironmentDownloadableInterface,
+    StructuredOutputResult,
+    TextResult,
+)
+from .._processes.commands import Collected, CommandNotStartedError, run_command
+from .._processes.processes import Processes
+from .._transfers.downloads import DownloadError, fetch
+from ..handlers import HandlerResult
+from .outbox import Outbox
+from .settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_CANCELLED = "Request cancelled"
+
+RequestMessage = Union[InvocationMessage, CommandExecutionMessage]
+
+
+class _FailedError(Exception):
+    """The request ends with this error."""
+
+    def __init__(self, error: str, metadata: Optional[Mapping[str, Any]] = None) -> None:
+        super().__init__(error)
+        self.metadata = None if metadata is None else dict(metadata)
+
+
+class Request:
+    """A request in flight. Whatever happens, exactly one message ends it, and nothing of it follows.
+
+    It is the ``Sender`` of its handler too.
+    """
+
+    def __init__(self, message: RequestMessage, outbox: Outbox, settings: Settings, parent: Processes) -> None:
+        self.cancelled = threading.Event()
+        self.processes = Processes(parent)
+        self._message = message
+        self._outbox = outbox
+        self._settings = settings
+        self._phase = "starting"
+        self._began = time.monotonic()
+        # Guards _over, and that nothing is sent after the message that set it.
+        self._gate = threading.Lock()
+        self._over = False
+        self._thread = threading.Thread(target=self._run, name="runtimeuse-request", daemon=True)
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether its last message is still to come."""
+        return not self._over
+
+    def start(self) -> None:
+        """Begin it."""
+        self._thread.start()
+
+    def join(self, timeout: Optional[float] = None) -> bool:
+        """Wait for its end, ``timeout`` seconds at most; whether it has ended."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def is_over(self) -> bool:
+        """Whether its last message is sent."""
+        with self._gate:
+            return self._over
+
+    def abandon(self) -> None:
+        """End it for the client, although its handler works on."""
+        self._end(ErrorMessageInterface(error=_CANCELLED))
+
+    def beat(self) -> None:
+        """Send a heartbeat."""
+        elapsed = round((time.monotonic() - self._began) * 1000)
+        self._send(HeartbeatMessageInterface(phase=self._phase, elapsed_ms=elapsed))
+
+    # --- the Sender ----------------------------------------------------------------------------------
+
+    def assistant(self, *text_blocks: str) -> None:
+        """Send text of the agent; see ``Sender``."""
+        if not all(isinstance(block, str) for block in text_blocks):
+            raise TypeError("assistant() takes strings")
+        self._send_unless_cancelled(AssistantMessageInterface(text_blocks=list(text_blocks)))
+
+    def error(self, error: str, metadata: Optional[dict[str, Any]] = None) -> None:
+        """Report an error and work on; see ``Sender``."""
+        self._send_unless_cancelled(ErrorMessageInterface(error=str(error), metadata=metadata))
+
+    def _send_unless_cancelled(self, message: AgentRuntimeMessageInterface) -> None:
+        if self.cancelled.is_set():
+            raise CancelledException
+        self._send(message)
+
+    def _send(self, message: AgentRuntimeMessageInterface) -> None:
+        with self._gate:
+            if not self._over:
+                self._outbox.send(message)
+
+    def _end(self, message: AgentRuntimeMessageInterface) -> None:
+        with self._gate:
+            if self._over:
+                return
+            # Before it is sent: who has the last message may send the next request.
+            self._over = True
+            try:
+                self._outbox.send(message)
+            except Exception as error:  # noqa: BLE001 - a handler may return anything
+                self._outbox.error(f"the result cannot be said in JSON: {type(error).__name__}")
+
+    # --- the steps -----------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        last = self._outcome()
+        if self.cancelled.is_set():
+            self.processes.kill()
+            last = ErrorMessageInterface(error=_CANCELLED)
+        self._end(last)
+
+    def _outcome(self) -> AgentRuntimeMessageInterface:
+        try:
+            if isinstance(self._message, InvocationMessage):
+                return self._invocation(self._message)
+            return self._command_execution(self._message)
+        except CancelledException:
+            return ErrorMessageInterface(error=_CANCELLED)
+        except _FailedError as error:
+            return ErrorMessageInterface(error=str(error), metadata=error.metadata)
+        except Exception as error:  # noqa: BLE001 - a safety net: no client may wait for ever
+            _log_origin("serving a request", error)
+            return ErrorMessageInterface(error=f"internal error: {type(error).__name__}")
+
+    def _invocation(self, message: InvocationMessage) -> AgentRuntimeMessageInterface:
+        self._fetch(message.pre_agent_downloadables)
+        self._run_around("pre-agent", message.pre_agent_invocation_commands)
+        self._phase = "agent"
+        result = self._handle(message)
+        self._run_around("post-agent", message.post_agent_invocation_commands)
+        return result
+
+    def _fetch(self, items: Optional[Sequence[RuntimeEnvironmentDownloadableInterface]]) -> None:
+        self._phase = "downloads"
+        for item in items or ():
+            try:
+                fetch(item, limit=self._settings.max_download_size, cancelled=self.cancelled)
+            except DownloadError as error:
+                raise _FailedError(str(error)) from None
+
+    def _run_around(self, when: str, commands: Optional[Sequence[CommandInterface]]) -> None:
+        self._phase = f"{when} commands"
+        for command in commands or ():
+            item = self._execute(command, f"{when} command")
+            if item.exit_code != 0:
+                raise _FailedError(f"{when} command failed with exit code: {item.exit_code}")
+
+    def _command_execution(self, message: CommandExecutionMessage) -> AgentRuntimeMessageInterface:
+        self._fetch(message.pre_execution_downloadables)
+        self._phase = "commands"
+        results: list[CommandResultItem] = []
+        for command in message.commands:
+            results.append(self._execute(command, "command"))
+            if results[-1].exit_code != 0:
+                break
+        return CommandExecutionResultMessageInterface(results=results)
+
+    def _execute(self, command: CommandInterface, what: str) -> CommandResultItem:
+        stdout = Collected()
+
+        def on_stdout(text: str) -> None:
+            stdout.add(text)
+            self._send(CommandOutputMessageInterface(stream="stdout", text=text, command=command.command))
+
+        def on_stderr(text: str) -> None:
+            self._send(CommandOutputMessageInterface(stream="stderr", text=text, command=command.command))
+
+        try:
+            code = run_command(
+                command.command,
+                processes=self.processes,
+                redactor=self._outbox.redactor,
+                cancelled=self.cancelled,
+                on_stdout=on_stdout,
+                on_stderr=on_stderr,
+                cwd=command.cwd,
+                env=command.env,
+            )
+        except CommandNotStartedError as error:
+            raise _FailedError(f"{what} {error}") from None
+        return CommandResultItem(command=command.command, exit_code=code, stdout=stdout.text)
+
+    def _handle(self, message: InvocationMessage) -> AgentRuntimeMessageInterface:
+        try:
+            return _result(self._settings.handler(message, self))
+        except BaseException as error:  # noqa: BLE001 - sys.exit() in a handler must not leave the client waiting
+            if self.cancelled.is_set():
+                raise CancelledException from None
+            _log_origin("the handler", error)
+            metadata = error.metadata if isinstance(error, AgentRuntimeError) else None
+            raise _FailedError(str(error) or type(error).__name__, metadata) from None
+
+
+def _log_origin(where: str, error: BaseException) -> None:
+    """Log the lines that led to ``error``, unless it is one on purpose; never its text: no log should hold that."""
+    lines = [] if isinstance(error, AgentRuntimeError) else ["\n", *traceback.format_tb(error.__traceback__)]
+    logger.warning("%s raised %s%s", where, type(error).__name__, "".join(lines))
+
+
+def _result(answer: object) -> ResultMessageInterface:
+    """The answer of a handler as a message; raises ``TypeError`` for what is none."""
+    result = answer if isinstance(answer, HandlerResult) else HandlerResult(_output(answer))
+    output = result.output
+    data = TextResult(text=output) if isinstance(output, str) else StructuredOutputResult(structured_output=output)
+    return ResultMessageInterface(data=data, metadata=result.metadata)
+
+
+def _output(answer: object) -> Union[str, dict[str, Any]]:
+    if isinstance(answer, (str, dict)):
+        return answer
+    raise TypeError(f"a handler returns str, dict or HandlerResult; this one returned {type(answer).__name__}")

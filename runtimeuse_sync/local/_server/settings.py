@@ -1,0 +1,36 @@
+"""What a runtime is set up with, checked once, handed to each of its connections."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import field, frozen
+
+from ..._common.validation import check_callable, check_seconds, check_size, kind
+from ..handlers import Handler
+
+
+def _seconds(_: object, attribute: Any, value: Any) -> None:
+    check_seconds(attribute.name, value, none_means=None)
+
+
+def _bytes(_: object, attribute: Any, value: Any) -> None:
+    check_size(attribute.name, value, none_means=None)
+
+
+def _handler(_: object, __: object, value: Any) -> None:
+    if not callable(value):
+        raise TypeError(f"handler must be a function of (invocation, sender); got {kind(value)}")
+    check_callable("handler", value)
+
+
+@frozen(kw_only=True)
+class Settings:
+    """The part of ``LocalRuntime``'s arguments that its connections need; described there."""
+
+    handler: Handler = field(validator=_handler)
+    heartbeat_interval: float = field(validator=_seconds)
+    settle_seconds: float = field(validator=_seconds)
+    drain_timeout: float = field(validator=_seconds)
+    max_message_size: int = field(validator=_bytes)
+    max_download_size: int = field(validator=_bytes)

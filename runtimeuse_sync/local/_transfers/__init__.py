@@ -1,0 +1,1 @@
+"""Files that travel: downloads, uploads, and how they land."""

@@ -1,0 +1,375 @@
+"""Cancelled? Asked of an Event, of a function and of nobody, by a clock that only moves when told to."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from runtimeuse_sync._call.cancellation import EVENT_INTERVAL, Cancellation, _watch
+
+
+class Clock:
+    """Says what it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Question:
+    """An ``is_cancelled`` function that counts how often it is asked."""
+
+    def __init__(self, answer: Any = False) -> None:
+        self.answer = answer
+        self.asked = 0
+
+    def __call__(self) -> Any:
+        self.asked += 1
+        return self.answer
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+# --- nobody to ask ------------------------------------------------------------------------------------
+
+
+def test_without_anyone_to_ask_it_is_not_cancelled(clock: Clock) -> None:
+    cancellation = Cancellation(None, 0.25, clock=clock)
+    assert cancellation.requested() is False
+    assert cancellation.pause(123.0) == 123.0
+
+
+def test_a_request_cancels_for_good(clock: Clock) -> None:
+    cancellation = Cancellation(None, 0.25, clock=clock)
+    cancellation.request()
+    assert cancellation.requested() is True
+    clock.now += 1000
+    assert cancellation.requested() is True
+
+
+# --- a function ---------------------------------------------------------------------------------------
+
+
+def test_a_function_is_asked_at_once(clock: Clock) -> None:
+    question = Question(True)
+    assert Cancellation(question, 0.25, clock=clock).requested() is True
+    assert question.asked == 1
+
+
+def test_a_function_is_asked_no_more_often_than_its_interval(clock: Clock) -> None:
+    question = Question()
+    cancellation = Cancellation(question, 0.25, clock=clock)
+    for now, asked in [(1000.0, 1), (1000.0, 1), (1000.2, 1), (1000.249, 1), (1000.25, 2), (1000.4, 2), (1000.5, 3)]:
+        clock.now = now
+        assert cancellation.requested() is False
+        assert question.asked == asked
+
+
+def test_the_interval_begins_when_the_function_has_answered(clock: Clock) -> None:
+    asked = []
+
+    def slow() -> bool:
+        asked.append(clock.now)
+        clock.now += 10
+        return False
+
+    cancellation = Cancellation(slow, 0.25, clock=clock)
+    cancellation.requested()
+    cancellation.requested()
+    clock.now += 0.25
+    cancellation.requested()
+    assert asked == [1000.0, 1010.25]
+
+
+def test_a_function_that_has_said_yes_is_not_asked_again(clock: Clock) -> None:
+    question = Question(True)
+    cancellation = Cancellation(question, 0.25, clock=clock)
+    cancellation.requested()
+    question.answer = False
+    clock.now += 1
+    assert cancellation.requested() is True
+    assert question.asked == 1
+
+
+def test_after_a_request_nobody_is_asked(clock: Clock) -> None:
+    question = Question()
+    cancellation = Cancellation(question, 0.25, clock=clock)
+    cancellation.request()
+    assert cancellation.requested() is True
+    assert question.asked == 0
+
+
+@pytest.mark.parametrize(("answer", "meaning"), [(1, True), ("yes", True), (0, False), (None, False), ("", False)])
+def test_an_answer_is_taken_for_its_truth(clock: Clock, answer: Any, meaning: bool) -> None:
+    assert Cancellation(Question(answer), 0.25, clock=clock).requested() is meaning
+
+
+def test_what_the_function_raises_goes_to_the_caller_and_cancels_nothing(clock: Clock) -> None:
+    def broken() -> bool:
+        raise ZeroDivisionError
+
+    cancellation = Cancellation(broken, 0.25, clock=clock)
+    with pytest.raises(ZeroDivisionError):
+        cancellation.requested()
+
+
+# --- an Event -----------------------------------------------------------------------------------------
+
+
+def test_an_event_is_looked_at_every_50_ms_whatever_the_interval(clock: Clock) -> None:
+    event = threading.Event()
+    cancellation = Cancellation(event, 3600.0, clock=clock)
+    assert cancellation.requested() is False
+    event.set()
+    clock.now = 1000.049
+    assert cancellation.requested() is False
+    clock.now = 1000.05
+    assert cancellation.requested() is True
+    assert EVENT_INTERVAL == 0.05
+
+
+def test_an_event_that_is_set_cancels_at_once(clock: Clock) -> None:
+    event = threading.Event()
+    event.set()
+    assert Cancellation(event, 0.25, clock=clock).requested() is True
+
+
+def test_whatever_has_is_set_is_an_event(clock: Clock) -> None:
+    class Flag:
+        """Callable as well: ``is_set`` goes first."""
+
+        def is_set(self) -> bool:
+            return True
+
+        def __call__(self) -> bool:
+            raise AssertionError
+
+    assert Cancellation(Flag(), 0.25, clock=clock).requested() is True
+
+
+# --- how long to wait -----------------------------------------------------------------------------------
+
+
+def test_a_pause_ends_when_it_is_time_to_ask(clock: Clock) -> None:
+    cancellation = Cancellation(Question(), 0.25, clock=clock)
+    assert cancellation.pause(10.0) == 0.0
+    cancellation.requested()
+    assert cancellation.pause(10.0) == 0.25
+    clock.now = 1000.125
+    assert cancellation.pause(10.0) == 0.125
+    clock.now = 1000.25
+    assert cancellation.pause(10.0) == 0.0
+    clock.now = 1002.0
+    assert cancellation.pause(10.0) == 0.0
+
+
+def test_a_pause_is_no_longer_than_allowed(clock: Clock) -> None:
+    cancellation = Cancellation(Question(), 0.25, clock=clock)
+    cancellation.requested()
+    assert cancellation.pause(0.1) == 0.1
+    assert cancellation.pause(0.0) == 0.0
+
+
+def test_a_pause_for_an_event_is_50_ms(clock: Clock) -> None:
+    cancellation = Cancellation(threading.Event(), 0.25, clock=clock)
+    cancellation.requested()
+    assert cancellation.pause(10.0) == pytest.approx(0.05)
+
+
+# --- many that wait ---------------------------------------------------------------------------------------
+
+
+def nothing() -> None:
+    """To be woken, or to act."""
+
+
+@pytest.fixture
+def waiting(clock: Clock) -> Iterator[list[Cancellation]]:
+    """Three calls that wait, each with an Event of its own; the first has to look."""
+    _watch.forget()  # its next look is by another clock
+    calls = [Cancellation(threading.Event(), 0.25, clock=clock) for _ in range(3)]
+    for call in calls:
+        assert call.requested() is False
+        call.on_request(nothing, wake=nothing)
+        call.begin_wait(10.0)
+    yield calls
+    _watch.forget()
+
+
+def pauses(calls: list[Cancellation]) -> list[float]:
+    return [round(call.begin_wait(10.0), 6) for call in calls]
+
+
+def set_event(call: Cancellation) -> None:
+    assert call._event is not None
+    call._event.set()
+
+
+def test_one_of_those_who_wait_looks_and_the_others_sleep_on(waiting: list[Cancellation]) -> None:
+    assert pauses(waiting) == [EVENT_INTERVAL, 10.0, 10.0]
+
+
+def test_the_one_that_looks_wakes_the_one_whose_event_is_set_and_no_other(
+    waiting: list[Cancellation], clock: Clock
+) -> None:
+    woken: list[int] = []
+    for number, call in enumerate(waiting):
+        call.on_request(nothing, wake=lambda number=number: woken.append(number))  # type: ignore[misc]
+    set_event(waiting[2])
+    clock.now += EVENT_INTERVAL
+    waiting[0].begin_wait(10.0)
+    assert woken == [2]
+    # At once, although it has looked itself not long ago.
+    assert [call.requested() for call in waiting] == [False, False, True]
+
+
+def test_when_the_one_that_looks_is_busy_another_wakes_and_takes_its_place(waiting: list[Cancellation]) -> None:
+    woken: list[int] = []
+    waiting[1].on_request(nothing, wake=lambda: woken.append(1))
+    waiting[0].end_wait()
+    assert woken == [1]
+    assert pauses(waiting[1:]) == [EVENT_INTERVAL, 10.0]
+    assert pauses(waiting[:1]) == [10.0]
+
+
+def test_who_takes_the_place_does_not_begin_the_50_ms_anew(waiting: list[Cancellation], clock: Clock) -> None:
+    clock.now += 0.03
+    waiting[0].end_wait()
+    assert pauses(waiting[1:]) == [0.02, 10.0]
+    clock.now += 0.03
+    waiting[1].end_wait()
+    woken: list[int] = []
+    waiting[2].on_request(nothing, wake=lambda: woken.append(2))
+    set_event(waiting[2])
+    assert pauses(waiting[2:]) == [EVENT_INTERVAL]
+    assert woken == [2]
+
+
+def test_who_is_on_its_way_out_as_well_passes_the_place_on(waiting: list[Cancellation]) -> None:
+    """Woken by a message of its own at the same moment, it does not come back to look."""
+    woken: list[int] = []
+    for number, call in enumerate(waiting):
+        call.on_request(nothing, wake=lambda number=number: woken.append(number))  # type: ignore[misc]
+    waiting[0].end_wait()
+    waiting[1].end_wait()
+    assert woken == [1, 2]
+
+
+def test_one_of_the_others_that_is_busy_changes_nothing(waiting: list[Cancellation], clock: Clock) -> None:
+    woken: list[int] = []
+    waiting[1].on_request(nothing, wake=lambda: woken.append(1))
+    waiting[1].end_wait()
+    set_event(waiting[1])
+    clock.now += EVENT_INTERVAL
+    waiting[0].begin_wait(10.0)
+    assert woken == []
+    assert waiting[1].was_requested is False
+    assert pauses(waiting) == [0.05, 10.0, 10.0]
+
+
+def test_who_cannot_be_woken_looks_for_itself(waiting: list[Cancellation], clock: Clock) -> None:
+    cancellation = Cancellation(threading.Event(), 0.25, clock=clock)
+    cancellation.requested()
+    cancellation.on_request(nothing)
+    assert cancellation.begin_wait(10.0) == pytest.approx(EVENT_INTERVAL)
+
+
+def test_a_function_is_asked_by_its_own_caller_alone(waiting: list[Cancellation], clock: Clock) -> None:
+    cancellation = Cancellation(Question(), 0.25, clock=clock)
+    cancellation.requested()
+    assert cancellation.begin_wait(10.0) == 0.25
+    cancellation.end_wait()
+    assert pauses(waiting) == [EVENT_INTERVAL, 10.0, 10.0]
+
+
+class Flag:
+    """It may take its time, or raise."""
+
+    def is_set(self) -> bool:
+        return False
+
+
+class SpecialEvent(threading.Event):
+    """So may this."""
+
+
+@pytest.mark.parametrize("flag", [Flag(), SpecialEvent()])
+def test_something_else_with_is_set_is_looked_at_by_its_own_caller_alone(
+    waiting: list[Cancellation], clock: Clock, flag: Any
+) -> None:
+    cancellation = Cancellation(flag, 0.25, clock=clock)
+    cancellation.requested()
+    assert cancellation.begin_wait(10.0) == pytest.approx(EVENT_INTERVAL)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_does_not_wait_for_its_parent_to_look(waiting: list[Cancellation], clock: Clock) -> None:
+    pid = os.fork()
+    if pid == 0:
+        own = Cancellation(threading.Event(), 0.25, clock=clock)
+        own.requested()
+        own.on_request(nothing, wake=nothing)
+        os._exit(0 if own.begin_wait(10.0) < 1 else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+# --- acting at once -------------------------------------------------------------------------------------
+
+
+def test_a_request_acts_on_the_thread_that_makes_it(clock: Clock) -> None:
+    cancellation = Cancellation(None, 0.25, clock=clock)
+    acted: list[str] = []
+    cancellation.on_request(lambda: acted.append(threading.current_thread().name))
+    assert acted == []
+    thread = threading.Thread(target=cancellation.request, name="another")
+    thread.start()
+    thread.join()
+    assert acted == ["another"]
+    assert cancellation.requested() is True
+
+
+def test_a_request_that_came_first_acts_when_it_can(clock: Clock) -> None:
+    cancellation = Cancellation(None, 0.25, clock=clock)
+    cancellation.request()
+    acted: list[bool] = []
+    cancellation.on_request(lambda: acted.append(True))
+    assert acted == [True]
+
+
+def test_it_is_requested_when_it_acts(clock: Clock) -> None:
+    cancellation = Cancellation(None, 0.25, clock=clock)
+    seen: list[bool] = []
+    cancellation.on_request(lambda: seen.append(cancellation.requested()))
+    cancellation.request()
+    assert seen == [True]
+
+
+def test_the_latest_act_counts(clock: Clock) -> None:
+    cancellation = Cancellation(None, 0.25, clock=clock)
+    acted: list[str] = []
+    cancellation.on_request(lambda: acted.append("first"))
+    cancellation.on_request(lambda: acted.append("second"))
+    cancellation.request()
+    assert acted == ["second"]
+
+
+def test_a_yes_of_the_function_does_not_act(clock: Clock) -> None:
+    cancellation = Cancellation(Question(True), 0.25, clock=clock)
+    acted: list[bool] = []
+    cancellation.on_request(lambda: acted.append(True))
+    assert cancellation.requested() is True
+    assert acted == []
+
+
+def test_the_clock_is_a_monotonic_one() -> None:
+    assert Cancellation.__init__.__kwdefaults__ == {"clock": time.monotonic}  # type: ignore[misc]
