@@ -68,8 +68,8 @@ class Run(Generic[ResultT]):
         self._messages: Iterator[Any] = iter(())
 
     def __repr__(self) -> str:
-        phase = "not entered" if self._driver is None else self._driver.exchange.phase.name.lower()
-        return f"<Run: {phase}>"
+        state = "not entered" if self._driver is None else self._driver.exchange.state.name.lower()
+        return f"<Run: {state}>"
 
     def __enter__(self) -> Run[ResultT]:
         if self._driver is not None:

@@ -21,7 +21,7 @@ from .._common.deadline import Deadline
 from .._common.validation import kind
 from .._connection.connection import WebSocketConnection
 from .._protocol.codec import RawResult, UnknownMessage, structure_result
-from .._protocol.exchange import RESULTS, Exchange, Phase, Step
+from .._protocol.exchange import RESULTS, Action, Exchange, State
 from ..exceptions import (
     CancelledException,
     ConnectionFailedError,
@@ -153,22 +153,22 @@ class Driver:
     def deliveries(self) -> Iterator[Any]:
         """What the caller is to see, in wire order; raises the outcome if it is an error."""
         exchange, backlog, clock = self.exchange, self._open_line.backlog, time.monotonic
-        over, deliver, result = Phase.OVER, Step.DELIVER, Step.RESULT  # looked up once: see _exchange
+        over, deliver, result = State.OVER, Action.DELIVER, Action.RESULT  # looked up once: see _exchange
         try:
-            while exchange.phase is not over:  # a property would cost a call a message
+            while exchange.state is not over:  # a property would cost a call a message
                 if clock() >= self._look_at:
                     self._look()
                 elif not backlog:
                     self._wait()
                 else:
                     message = backlog.popleft()
-                    step = exchange.receive(message)
-                    if step is deliver:
+                    action = exchange.receive(message)
+                    if action is deliver:
                         yield message
-                    elif step is result:
+                    elif action is result:
                         yield from self._resolve(message)
                     else:
-                        self._act(step, message)
+                        self._act(action, message)
         except StopIteration as error:
             self.escaped = error
             raise
@@ -213,14 +213,14 @@ class Driver:
         if isinstance(error, ConnectionLostError) and error.code in (1000, 1001, 1005):
             if self._open_line.requests > 1:
                 error = _explained(error)
-        elif self.exchange.phase is Phase.DRAINING:
+        elif self.exchange.state is State.DRAINING:
             # Not the error's text: a peer's reason is its own words.
             name = type(error).__name__
             self._logger.warning("%s while artifacts were awaited; some may be missing", name)
         self.exchange.disconnect(error)
 
     def _idle_left(self) -> float:
-        if self._options.idle_timeout is None or self.exchange.phase is not Phase.RUNNING:
+        if self._options.idle_timeout is None or self.exchange.state is not State.RUNNING:
             return math.inf
         return max(0.0, self._idle_since + self._options.idle_timeout - time.monotonic())
 
@@ -230,7 +230,7 @@ class Driver:
         self._look_at = time.monotonic() + LONGEST_WAIT
         if self._cancellation.requested():
             self.cancel(CancelledException(), CANCEL_WAIT)
-        elif self.exchange.phase is Phase.DRAINING:
+        elif self.exchange.state is State.DRAINING:
             self._look_at_drain()
         elif self._deadline.expired:
             self.cancel(InvocationTimeoutError(timeout=self._deadline.timeout), IMPATIENT_CANCEL_WAIT)
@@ -255,7 +255,7 @@ class Driver:
             self.exchange.disconnect(error)
             return
         self.exchange.resolve(result)
-        if self.exchange.phase is Phase.DRAINING:
+        if self.exchange.state is State.DRAINING:
             self._begin_drain()
         yield result
 
@@ -273,10 +273,10 @@ class Driver:
         self._drain_deadline = Deadline(self._drain_timeout).earlier(self._deadline)
         self._open_line.connection.send(m.EndSessionMessage())
 
-    def _act(self, step: Step, message: Any) -> None:
-        if step is Step.ANSWER:
+    def _act(self, action: Action, message: Any) -> None:
+        if action is Action.ANSWER:
             self._answer(message)
-        elif step is Step.JUDGE:
+        elif action is Action.JUDGE:
             self._judge(message)
         elif isinstance(message, UnknownMessage):
             self._note_unknown(message.message_type)
@@ -317,7 +317,7 @@ class Driver:
     def send_cancel(self) -> None:
         """Send the ``cancel_message``, once, from any thread."""
         line = self._line
-        if line is None or self.exchange.phase not in (Phase.RUNNING, Phase.CANCELLING):
+        if line is None or self.exchange.state not in (State.RUNNING, State.CANCELLING):
             return
         self._look_at = -math.inf  # before it is sent: the answer must find the caller looking
         if self._cancel_token.acquire(blocking=False):
@@ -340,7 +340,7 @@ class Driver:
         """Read on, delivering nothing, until the runtime has answered or closed."""
         exchange, connection = self.exchange, self._open_line.connection
         while self._may_be_running() and connection.is_open and not deadline.expired:
-            if exchange.phase is Phase.SETTLED:
+            if exchange.state is State.SETTLED:
                 deadline = deadline.earlier(Deadline(IMPATIENT_CANCEL_WAIT))
             try:
                 batch = connection.receive(min(LONGEST_WAIT, deadline.remaining()))
@@ -348,7 +348,7 @@ class Driver:
                 self._disconnect(error)
             else:
                 self._open_line.backlog.extend(batch)
-        self.is_unclean = exchange.phase is Phase.CANCELLING
+        self.is_unclean = exchange.state is State.CANCELLING
         if not exchange.is_over:
             exchange.stop_waiting()
 
@@ -358,7 +358,7 @@ class Driver:
         while backlog and not exchange.is_over:
             exchange.receive(backlog.popleft())
         # Who closes the connection anyway need not wait for the last word.
-        return not exchange.is_over and not (exchange.phase is Phase.SETTLED and self._is_last)
+        return not exchange.is_over and not (exchange.state is State.SETTLED and self._is_last)
 
 
 def _do_nothing() -> None:

@@ -29,7 +29,7 @@ from .codec import RawResult, UnknownMessage
 CANCELLED = "Request cancelled"
 
 
-class Phase(Enum):
+class State(Enum):
     READY = auto()  # nothing sent
     RUNNING = auto()  # asked, no result yet
     DRAINING = auto()  # has its result, and waits for what belongs to it
@@ -38,7 +38,7 @@ class Phase(Enum):
     OVER = auto()
 
 
-class Step(Enum):
+class Action(Enum):
     """What the driver has to do with a message."""
 
     DELIVER = auto()  # hand it to the caller
@@ -48,10 +48,10 @@ class Step(Enum):
     SKIP = auto()
 
 
-class Kind(Enum):
+class Event(Enum):
     """What a message is to the rules."""
 
-    EVENT = auto()
+    MESSAGE = auto()
     ARTIFACT = auto()
     RESULT = auto()
     ERROR = auto()
@@ -60,44 +60,44 @@ class Kind(Enum):
     UNKNOWN = auto()
 
 
-_KINDS: dict[type, Kind] = {
-    m.AssistantMessageInterface: Kind.EVENT,
-    m.CommandOutputMessageInterface: Kind.EVENT,
-    m.HeartbeatMessageInterface: Kind.EVENT,
-    m.ArtifactUploadRequestMessageInterface: Kind.ARTIFACT,
-    m.ErrorMessageInterface: Kind.ERROR,
-    m.EndSessionConfirmMessage: Kind.CONFIRM,
-    m.ResultMessageInterface: Kind.RESULT,
-    m.CommandExecutionResultMessageInterface: Kind.RESULT,
-    RawResult: Kind.RESULT,
-    UnknownMessage: Kind.UNKNOWN,
+_EVENTS: dict[type, Event] = {
+    m.AssistantMessageInterface: Event.MESSAGE,
+    m.CommandOutputMessageInterface: Event.MESSAGE,
+    m.HeartbeatMessageInterface: Event.MESSAGE,
+    m.ArtifactUploadRequestMessageInterface: Event.ARTIFACT,
+    m.ErrorMessageInterface: Event.ERROR,
+    m.EndSessionConfirmMessage: Event.CONFIRM,
+    m.ResultMessageInterface: Event.RESULT,
+    m.CommandExecutionResultMessageInterface: Event.RESULT,
+    RawResult: Event.RESULT,
+    UnknownMessage: Event.UNKNOWN,
 }
 
-RESULTS = frozenset(cls for cls, kind in _KINDS.items() if kind is Kind.RESULT)
+RESULTS = frozenset(cls for cls, event in _EVENTS.items() if event is Event.RESULT)
 
-# (phase, kind) -> (what to do, the next phase). What is not listed is skipped and changes nothing.
-_RULES: dict[tuple[Phase, Kind], tuple[Step, Phase]] = {
-    (Phase.RUNNING, Kind.EVENT): (Step.DELIVER, Phase.RUNNING),
-    (Phase.RUNNING, Kind.ARTIFACT): (Step.ANSWER, Phase.RUNNING),
-    (Phase.RUNNING, Kind.ERROR): (Step.JUDGE, Phase.RUNNING),
-    (Phase.RUNNING, Kind.CANCELLED): (Step.JUDGE, Phase.RUNNING),
-    (Phase.RUNNING, Kind.RESULT): (Step.RESULT, Phase.RUNNING),
-    (Phase.DRAINING, Kind.EVENT): (Step.DELIVER, Phase.DRAINING),
-    (Phase.DRAINING, Kind.ARTIFACT): (Step.ANSWER, Phase.DRAINING),
-    (Phase.DRAINING, Kind.ERROR): (Step.JUDGE, Phase.DRAINING),
-    (Phase.DRAINING, Kind.CONFIRM): (Step.SKIP, Phase.OVER),
-    (Phase.CANCELLING, Kind.CANCELLED): (Step.SKIP, Phase.OVER),
-    (Phase.CANCELLING, Kind.ERROR): (Step.SKIP, Phase.SETTLED),
-    (Phase.CANCELLING, Kind.RESULT): (Step.SKIP, Phase.SETTLED),
-    (Phase.SETTLED, Kind.CANCELLED): (Step.SKIP, Phase.OVER),
+# (state, event) -> (what to do, the next state). What is not listed is skipped and changes nothing.
+_TRANSITIONS: dict[tuple[State, Event], tuple[Action, State]] = {
+    (State.RUNNING, Event.MESSAGE): (Action.DELIVER, State.RUNNING),
+    (State.RUNNING, Event.ARTIFACT): (Action.ANSWER, State.RUNNING),
+    (State.RUNNING, Event.ERROR): (Action.JUDGE, State.RUNNING),
+    (State.RUNNING, Event.CANCELLED): (Action.JUDGE, State.RUNNING),
+    (State.RUNNING, Event.RESULT): (Action.RESULT, State.RUNNING),
+    (State.DRAINING, Event.MESSAGE): (Action.DELIVER, State.DRAINING),
+    (State.DRAINING, Event.ARTIFACT): (Action.ANSWER, State.DRAINING),
+    (State.DRAINING, Event.ERROR): (Action.JUDGE, State.DRAINING),
+    (State.DRAINING, Event.CONFIRM): (Action.SKIP, State.OVER),
+    (State.CANCELLING, Event.CANCELLED): (Action.SKIP, State.OVER),
+    (State.CANCELLING, Event.ERROR): (Action.SKIP, State.SETTLED),
+    (State.CANCELLING, Event.RESULT): (Action.SKIP, State.SETTLED),
+    (State.SETTLED, Event.CANCELLED): (Action.SKIP, State.OVER),
 }
 
 
 # Until Python 3.11, to look a member up in its Enum takes as long as all else that is done for a message.
-_EVENT, _RUNNING, _DELIVER = Kind.EVENT, Phase.RUNNING, Step.DELIVER
+_MESSAGE, _RUNNING, _DELIVER = Event.MESSAGE, State.RUNNING, Action.DELIVER
 
 
-class IllegalStepError(Exception):
+class IllegalTransitionError(Exception):
     """The driver broke the rules; nothing has changed."""
 
 
@@ -117,7 +117,7 @@ class Exchange:
     has_artifacts: bool
     secrets: Sequence[str] = attrs.field(default=(), repr=False)
     skips_stale_cancel: bool = False
-    phase: Phase = attrs.field(default=Phase.READY, init=False)
+    state: State = attrs.field(default=State.READY, init=False)
     result: Any = attrs.field(default=None, init=False, repr=False)
     error: Optional[BaseException] = attrs.field(default=None, init=False)
     is_confirmed: bool = attrs.field(default=False, init=False)
@@ -125,77 +125,77 @@ class Exchange:
 
     @property
     def is_over(self) -> bool:
-        return self.phase is Phase.OVER
+        return self.state is State.OVER
 
     def start(self) -> None:
         """The request is being sent."""
-        self._require(Phase.READY)
-        self.phase = Phase.RUNNING
+        self._require(State.READY)
+        self.state = State.RUNNING
 
     def start_drain(self, last_result: Any) -> None:
         """There is no request: only what is left of earlier ones is awaited."""
-        self._require(Phase.READY)
+        self._require(State.READY)
         self.result = last_result
-        self.phase = Phase.DRAINING
+        self.state = State.DRAINING
 
-    def receive(self, message: Any) -> Step:
+    def receive(self, message: Any) -> Action:
         """What to do with ``message``."""
-        kind = _KINDS.get(type(message)) or _kind_of_subclass(message)
-        if kind is _EVENT and self.phase is _RUNNING:  # the hot path
+        event = _EVENTS.get(type(message)) or _event_of_subclass(message)
+        if event is _MESSAGE and self.state is _RUNNING:  # the hot path
             return _DELIVER
-        if kind is Kind.ERROR and message.error == CANCELLED:
+        if event is Event.ERROR and message.error == CANCELLED:
             if self._is_stale():
-                return Step.SKIP
-            kind = Kind.CANCELLED
-        self._require(Phase.RUNNING, Phase.DRAINING, Phase.CANCELLING, Phase.SETTLED)
-        self.is_confirmed = self.is_confirmed or (kind is Kind.CANCELLED and self.phase is not Phase.RUNNING)
-        step, self.phase = _RULES.get((self.phase, kind), (Step.SKIP, self.phase))
-        return step
+                return Action.SKIP
+            event = Event.CANCELLED
+        self._require(State.RUNNING, State.DRAINING, State.CANCELLING, State.SETTLED)
+        self.is_confirmed = self.is_confirmed or (event is Event.CANCELLED and self.state is not State.RUNNING)
+        action, self.state = _TRANSITIONS.get((self.state, event), (Action.SKIP, self.state))
+        return action
 
     def _is_stale(self) -> bool:
-        is_stale = self.skips_stale_cancel and self.phase in (Phase.RUNNING, Phase.DRAINING)
+        is_stale = self.skips_stale_cancel and self.state in (State.RUNNING, State.DRAINING)
         if is_stale:
             self.skips_stale_cancel = False
         return is_stale
 
     def resolve(self, result: Any) -> None:
         """The result that ``receive`` announced."""
-        self._require(Phase.RUNNING)
+        self._require(State.RUNNING)
         self.result = result
-        self.phase = Phase.DRAINING if self.drains else Phase.OVER
+        self.state = State.DRAINING if self.drains else State.OVER
 
     def judge(self, message: m.ErrorMessageInterface, *, is_soft: bool) -> None:
         """The caller's verdict on an error."""
-        self._require(Phase.RUNNING, Phase.DRAINING)
+        self._require(State.RUNNING, State.DRAINING)
         self._last_error = message
         if is_soft:
             return
         if self.error is None:
             self.error = self._reported(message, self.result)
-        if self.phase is Phase.RUNNING or not self.has_artifacts:
-            self.phase = Phase.OVER
+        if self.state is State.RUNNING or not self.has_artifacts:
+            self.state = State.OVER
 
     def cancel(self, error: Optional[BaseException] = None) -> bool:
         """End the request with ``error`` as its outcome; whether a ``cancel_message`` has to be sent."""
-        if self.phase in (Phase.READY, Phase.DRAINING):
+        if self.state in (State.READY, State.DRAINING):
             self.error = error or self.error
-            self.phase = Phase.OVER
-        elif self.phase is Phase.RUNNING:
+            self.state = State.OVER
+        elif self.state is State.RUNNING:
             self.error = error
-            self.phase = Phase.CANCELLING
+            self.state = State.CANCELLING
             return True
         return False
 
     def disconnect(self, error: RuntimeUseError) -> None:
         """The connection has ended, with ``error``."""
-        if self.phase in (Phase.READY, Phase.RUNNING):
+        if self.state in (State.READY, State.RUNNING):
             self.error = self._reported_instead_of(error)
-        self.phase = Phase.OVER
+        self.state = State.OVER
 
     def stop_waiting(self) -> None:
         """The driver has waited long enough for the last word; the outcome stands."""
-        self._require(Phase.DRAINING, Phase.CANCELLING, Phase.SETTLED)
-        self.phase = Phase.OVER
+        self._require(State.DRAINING, State.CANCELLING, State.SETTLED)
+        self.state = State.OVER
 
     def _reported_instead_of(self, error: RuntimeUseError) -> RuntimeUseError:
         """The runtime's last word explains a lost connection better than the loss itself."""
@@ -209,14 +209,14 @@ class Exchange:
         redactor = Redactor(self.secrets)
         return AgentRuntimeError(redactor.text(message.error), redactor.value(message.metadata), result)
 
-    def _require(self, *phases: Phase) -> None:
-        if self.phase not in phases:
-            raise IllegalStepError(f"not possible while {self.phase.name}")
+    def _require(self, *states: State) -> None:
+        if self.state not in states:
+            raise IllegalTransitionError(f"not possible while {self.state.name}")
 
 
-def _kind_of_subclass(message: Any) -> Kind:
+def _event_of_subclass(message: Any) -> Event:
     """A custom transport may bring subclasses, of the result above all."""
     for cls in type(message).__mro__:
-        if cls in _KINDS:
-            return _KINDS[cls]
+        if cls in _EVENTS:
+            return _EVENTS[cls]
     raise ProtocolError(f"the transport brought a {type(message).__name__}, which is no message of a runtime")

@@ -1,4 +1,4 @@
-"""What a call comes to when the network fails it: every fault, at every phase, on every generation of the runtime."""
+"""What a call comes to when the network fails it: every fault, at every place, on every generation of the runtime."""
 
 from __future__ import annotations
 

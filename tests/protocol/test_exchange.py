@@ -1,4 +1,4 @@
-"""The life of one request without a runtime: each step in each phase, and then any order of them at all."""
+"""The life of one request without a runtime: each action in each state, and then any order of them at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from runtimeuse_sync import messages as m
 from runtimeuse_sync._protocol import exchange as _exchange
 from runtimeuse_sync._protocol.codec import RawResult, UnknownMessage
-from runtimeuse_sync._protocol.exchange import CANCELLED, Exchange, IllegalStepError, Phase, Step
+from runtimeuse_sync._protocol.exchange import CANCELLED, Action, Exchange, IllegalTransitionError, State
 from runtimeuse_sync.exceptions import (
     AgentRuntimeError,
     CancelledException,
@@ -23,9 +23,9 @@ from runtimeuse_sync.exceptions import (
     RuntimeUseError,
 )
 
-READY, RUNNING, DRAINING = Phase.READY, Phase.RUNNING, Phase.DRAINING
-CANCELLING, SETTLED, OVER = Phase.CANCELLING, Phase.SETTLED, Phase.OVER
-DELIVER, ANSWER, JUDGE, RESULT, SKIP = Step.DELIVER, Step.ANSWER, Step.JUDGE, Step.RESULT, Step.SKIP
+READY, RUNNING, DRAINING = State.READY, State.RUNNING, State.DRAINING
+CANCELLING, SETTLED, OVER = State.CANCELLING, State.SETTLED, State.OVER
+DELIVER, ANSWER, JUDGE, RESULT, SKIP = Action.DELIVER, Action.ANSWER, Action.JUDGE, Action.RESULT, Action.SKIP
 
 TEXT = m.AssistantMessageInterface(text_blocks=["hello"])
 OUTPUT = m.CommandOutputMessageInterface(stream="stdout", text="t", command="c")
@@ -47,33 +47,33 @@ THE_RESULT = object()
 LOST = ConnectionLostError(code=1006, reason="reset")
 
 
-def an_exchange(phase: Phase, **flags: bool) -> Exchange:
-    """One that has come to ``phase`` in the usual way."""
-    exchange = Exchange(**{"drains": phase is DRAINING, "has_artifacts": False, **flags})
-    if phase is not READY:
+def an_exchange(state: State, **flags: bool) -> Exchange:
+    """One that has come to ``state`` in the usual way."""
+    exchange = Exchange(**{"drains": state is DRAINING, "has_artifacts": False, **flags})
+    if state is not READY:
         exchange.start()
-    if phase is DRAINING:
+    if state is DRAINING:
         exchange.resolve(THE_RESULT)
-    if phase in (CANCELLING, SETTLED):
+    if state in (CANCELLING, SETTLED):
         exchange.cancel(CancelledException())
-    if phase is SETTLED:
+    if state is SETTLED:
         exchange.receive(ERROR)
-    if phase is OVER:
+    if state is OVER:
         exchange.resolve(THE_RESULT)
-    assert exchange.phase is phase
+    assert exchange.state is state
     return exchange
 
 
-def state(exchange: Exchange) -> tuple[Any, ...]:
+def snapshot(exchange: Exchange) -> tuple[Any, ...]:
     return attrs.astuple(exchange, recurse=False)
 
 
-def assert_illegal(exchange: Exchange, step: Any, *args: Any, **kwargs: Any) -> None:
+def assert_illegal(exchange: Exchange, action: Any, *args: Any, **kwargs: Any) -> None:
     """It raises, says why, and changes nothing."""
-    before = state(exchange)
-    with pytest.raises(IllegalStepError, match=f"^not possible while {exchange.phase.name}$"):
-        step(*args, **kwargs)
-    assert state(exchange) == before
+    before = snapshot(exchange)
+    with pytest.raises(IllegalTransitionError, match=f"^not possible while {exchange.state.name}$"):
+        action(*args, **kwargs)
+    assert snapshot(exchange) == before
 
 
 # --- the beginning ----------------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ def assert_illegal(exchange: Exchange, step: Any, *args: Any, **kwargs: Any) -> 
 
 def test_it_begins_ready_and_with_no_outcome() -> None:
     exchange = Exchange(drains=True, has_artifacts=True)
-    assert exchange.phase is READY
+    assert exchange.state is READY
     assert (exchange.result, exchange.error, exchange.is_confirmed, exchange.is_over) == (None, None, False, False)
     assert exchange.skips_stale_cancel is False
 
@@ -89,13 +89,13 @@ def test_it_begins_ready_and_with_no_outcome() -> None:
 def test_it_starts_once() -> None:
     exchange = an_exchange(READY)
     exchange.start()
-    assert exchange.phase is RUNNING
+    assert exchange.state is RUNNING
     assert_illegal(exchange, exchange.start)
 
 
-@pytest.mark.parametrize("phase", [RUNNING, DRAINING, CANCELLING, SETTLED, OVER])
-def test_it_starts_only_when_it_is_ready(phase: Phase) -> None:
-    exchange = an_exchange(phase)
+@pytest.mark.parametrize("state", [RUNNING, DRAINING, CANCELLING, SETTLED, OVER])
+def test_it_starts_only_when_it_is_ready(state: State) -> None:
+    exchange = an_exchange(state)
     assert_illegal(exchange, exchange.start)
     assert_illegal(exchange, exchange.start_drain, THE_RESULT)
 
@@ -103,16 +103,16 @@ def test_it_starts_only_when_it_is_ready(phase: Phase) -> None:
 def test_it_may_start_by_draining_what_earlier_requests_have_left() -> None:
     exchange = Exchange(drains=False, has_artifacts=True)
     exchange.start_drain(THE_RESULT)
-    assert exchange.phase is DRAINING
+    assert exchange.state is DRAINING
     assert exchange.result is THE_RESULT
 
 
-@pytest.mark.parametrize("phase", list(Phase))
-def test_it_is_over_when_it_is_over(phase: Phase) -> None:
-    assert an_exchange(phase).is_over is (phase is OVER)
+@pytest.mark.parametrize("state", list(State))
+def test_it_is_over_when_it_is_over(state: State) -> None:
+    assert an_exchange(state).is_over is (state is OVER)
 
 
-@pytest.mark.parametrize("name", ["phase", "result", "error", "is_confirmed", "last_error"])
+@pytest.mark.parametrize("name", ["state", "result", "error", "is_confirmed", "last_error"])
 def test_it_begins_at_the_beginning(name: str) -> None:
     with pytest.raises(TypeError, match="unexpected keyword"):
         Exchange(drains=False, has_artifacts=False, **{name: None})  # type: ignore[arg-type]
@@ -130,10 +130,10 @@ def test_its_repr_shows_no_result() -> None:
     assert "object" not in repr(an_exchange(DRAINING))
 
 
-# --- messages: every kind in every phase --------------------------------------------------------------------
+# --- messages: every event in every state --------------------------------------------------------------------
 
-# What to do, and the phase behind it. What does not stand here is skipped, and the phase stays.
-TABLE: dict[Phase, list[tuple[Any, Step, Phase]]] = {
+# What to do, and the state behind it. What does not stand here is skipped, and the state stays.
+TABLE: dict[State, list[tuple[Any, Action, State]]] = {
     RUNNING: [
         *[(event, DELIVER, RUNNING) for event in EVENTS],
         *[(result, RESULT, RUNNING) for result in RESULTS],
@@ -156,26 +156,26 @@ TABLE: dict[Phase, list[tuple[Any, Step, Phase]]] = {
 }
 
 
-@pytest.mark.parametrize("phase", TABLE)
+@pytest.mark.parametrize("state", TABLE)
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
-def test_what_to_do_with_a_message(phase: Phase, message: Any) -> None:
-    exchange = an_exchange(phase)
+def test_what_to_do_with_a_message(state: State, message: Any) -> None:
+    exchange = an_exchange(state)
     result, error = exchange.result, exchange.error
-    expected = [(step, after) for known, step, after in TABLE[phase] if known is message] or [(SKIP, phase)]
-    assert (exchange.receive(message), exchange.phase) == expected[0]
+    expected = [(action, after) for known, action, after in TABLE[state] if known is message] or [(SKIP, state)]
+    assert (exchange.receive(message), exchange.state) == expected[0]
     assert exchange.result is result
     assert exchange.error is error
-    assert exchange.is_confirmed is (message is WAS_CANCELLED and phase is not RUNNING)
+    assert exchange.is_confirmed is (message is WAS_CANCELLED and state is not RUNNING)
 
 
 def test_the_classes_of_results() -> None:
     assert {type(message) for message in RESULTS} == _exchange.RESULTS
 
 
-@pytest.mark.parametrize("phase", [READY, OVER])
+@pytest.mark.parametrize("state", [READY, OVER])
 @pytest.mark.parametrize("skips_stale_cancel", [True, False])
-def test_before_the_start_and_after_the_end_there_are_no_messages(phase: Phase, skips_stale_cancel: bool) -> None:
-    exchange = an_exchange(phase, skips_stale_cancel=skips_stale_cancel)
+def test_before_the_start_and_after_the_end_there_are_no_messages(state: State, skips_stale_cancel: bool) -> None:
+    exchange = an_exchange(state, skips_stale_cancel=skips_stale_cancel)
     for message in MESSAGES:
         assert_illegal(exchange, exchange.receive, message)
 
@@ -199,14 +199,14 @@ def test_a_message_of_a_subclass_is_one_of_its_kind() -> None:
     assert cancelling.is_over
 
 
-@pytest.mark.parametrize("phase", list(Phase))
+@pytest.mark.parametrize("state", list(State))
 @pytest.mark.parametrize("nonsense", [None, "text", m.CancelMessage(), object()], ids=lambda x: type(x).__name__)
-def test_what_no_runtime_sends_is_refused(phase: Phase, nonsense: Any) -> None:
-    exchange = an_exchange(phase)
-    before = state(exchange)
+def test_what_no_runtime_sends_is_refused(state: State, nonsense: Any) -> None:
+    exchange = an_exchange(state)
+    before = snapshot(exchange)
     with pytest.raises(ProtocolError, match=f"^the transport brought a {type(nonsense).__name__}, which is no message"):
         exchange.receive(nonsense)
-    assert state(exchange) == before
+    assert snapshot(exchange) == before
 
 
 # --- the result -----------------------------------------------------------------------------------------------
@@ -215,18 +215,18 @@ def test_what_no_runtime_sends_is_refused(phase: Phase, nonsense: Any) -> None:
 def test_the_result_is_the_end() -> None:
     exchange = an_exchange(RUNNING)
     exchange.resolve(THE_RESULT)
-    assert (exchange.phase, exchange.result, exchange.error) == (OVER, THE_RESULT, None)
+    assert (exchange.state, exchange.result, exchange.error) == (OVER, THE_RESULT, None)
 
 
 def test_the_result_is_not_the_end_where_more_is_to_come() -> None:
     exchange = an_exchange(RUNNING, drains=True)
     exchange.resolve(THE_RESULT)
-    assert (exchange.phase, exchange.result, exchange.error) == (DRAINING, THE_RESULT, None)
+    assert (exchange.state, exchange.result, exchange.error) == (DRAINING, THE_RESULT, None)
 
 
-@pytest.mark.parametrize("phase", [READY, DRAINING, CANCELLING, SETTLED, OVER])
-def test_there_is_one_result(phase: Phase) -> None:
-    exchange = an_exchange(phase)
+@pytest.mark.parametrize("state", [READY, DRAINING, CANCELLING, SETTLED, OVER])
+def test_there_is_one_result(state: State) -> None:
+    exchange = an_exchange(state)
     assert_illegal(exchange, exchange.resolve, object())
 
 
@@ -236,7 +236,7 @@ def test_there_is_one_result(phase: Phase) -> None:
 def test_an_error_is_the_end() -> None:
     exchange = an_exchange(RUNNING)
     exchange.judge(ERROR, is_soft=False)
-    assert exchange.phase is OVER
+    assert exchange.state is OVER
     assert type(exchange.error) is AgentRuntimeError
     assert (exchange.error.error, exchange.error.metadata, exchange.error.result) == ("boom", {"a": 1}, None)
 
@@ -247,18 +247,18 @@ def test_an_error_is_the_end_even_where_artifacts_are_asked_for() -> None:
     assert exchange.is_over
 
 
-@pytest.mark.parametrize("phase", [RUNNING, DRAINING])
-def test_a_soft_error_changes_nothing(phase: Phase) -> None:
-    exchange = an_exchange(phase)
+@pytest.mark.parametrize("state", [RUNNING, DRAINING])
+def test_a_soft_error_changes_nothing(state: State) -> None:
+    exchange = an_exchange(state)
     result = exchange.result
     exchange.judge(ERROR, is_soft=True)
-    assert (exchange.phase, exchange.error, exchange.result) == (phase, None, result)
+    assert (exchange.state, exchange.error, exchange.result) == (state, None, result)
 
 
 def test_an_error_behind_the_result_has_the_result_with_it() -> None:
     exchange = an_exchange(DRAINING)
     exchange.judge(ERROR, is_soft=False)
-    assert exchange.phase is OVER
+    assert exchange.state is OVER
     assert isinstance(exchange.error, AgentRuntimeError)
     assert (exchange.error.error, exchange.error.result, exchange.result) == ("boom", THE_RESULT, THE_RESULT)
 
@@ -266,10 +266,10 @@ def test_an_error_behind_the_result_has_the_result_with_it() -> None:
 def test_an_error_behind_the_result_waits_until_the_artifacts_are_there() -> None:
     exchange = an_exchange(DRAINING, has_artifacts=True)
     exchange.judge(ERROR, is_soft=False)
-    assert exchange.phase is DRAINING
+    assert exchange.state is DRAINING
     assert exchange.receive(ARTIFACT) is ANSWER
     exchange.receive(CONFIRM)
-    assert exchange.phase is OVER
+    assert exchange.state is OVER
     assert isinstance(exchange.error, AgentRuntimeError)
     assert (exchange.error.error, exchange.error.result) == ("boom", THE_RESULT)
 
@@ -290,10 +290,10 @@ def test_a_soft_error_does_not_excuse_the_next() -> None:
     assert exchange.error.error == "later"
 
 
-@pytest.mark.parametrize("phase", [READY, CANCELLING, SETTLED, OVER])
+@pytest.mark.parametrize("state", [READY, CANCELLING, SETTLED, OVER])
 @pytest.mark.parametrize("is_soft", [True, False])
-def test_an_error_is_judged_while_there_is_something_to_end(phase: Phase, is_soft: bool) -> None:
-    exchange = an_exchange(phase)
+def test_an_error_is_judged_while_there_is_something_to_end(state: State, is_soft: bool) -> None:
+    exchange = an_exchange(state)
     assert_illegal(exchange, exchange.judge, ERROR, is_soft=is_soft)
 
 
@@ -352,24 +352,24 @@ def test_its_repr_shows_no_secret() -> None:
 def test_a_cancel_is_sent_once_and_its_error_is_the_outcome() -> None:
     exchange, error = an_exchange(RUNNING), CancelledException()
     assert exchange.cancel(error) is True
-    assert (exchange.phase, exchange.error) == (CANCELLING, error)
+    assert (exchange.state, exchange.error) == (CANCELLING, error)
     assert exchange.cancel(InvocationTimeoutError(timeout=1)) is False
-    assert (exchange.phase, exchange.error) == (CANCELLING, error)
+    assert (exchange.state, exchange.error) == (CANCELLING, error)
 
 
-@pytest.mark.parametrize(("phase", "after"), [(READY, OVER), (DRAINING, OVER), (SETTLED, SETTLED), (OVER, OVER)])
-def test_where_nothing_runs_no_cancel_is_sent(phase: Phase, after: Phase) -> None:
-    exchange, error = an_exchange(phase), InvocationTimeoutError(timeout=1)
+@pytest.mark.parametrize(("state", "after"), [(READY, OVER), (DRAINING, OVER), (SETTLED, SETTLED), (OVER, OVER)])
+def test_where_nothing_runs_no_cancel_is_sent(state: State, after: State) -> None:
+    exchange, error = an_exchange(state), InvocationTimeoutError(timeout=1)
     first = exchange.error
     assert exchange.cancel(error) is False
-    assert exchange.phase is after
-    assert exchange.error is (error if phase in (READY, DRAINING) else first)
+    assert exchange.state is after
+    assert exchange.error is (error if state in (READY, DRAINING) else first)
 
 
 def test_leaving_early_is_a_cancel_without_an_error() -> None:
     exchange = an_exchange(RUNNING)
     assert exchange.cancel() is True
-    assert (exchange.phase, exchange.error) == (CANCELLING, None)
+    assert (exchange.state, exchange.error) == (CANCELLING, None)
 
 
 def test_leaving_while_draining_keeps_the_error_that_waits() -> None:
@@ -377,7 +377,7 @@ def test_leaving_while_draining_keeps_the_error_that_waits() -> None:
     exchange.judge(ERROR, is_soft=False)
     waiting = exchange.error
     assert exchange.cancel() is False
-    assert (exchange.phase, exchange.error) == (OVER, waiting)
+    assert (exchange.state, exchange.error) == (OVER, waiting)
 
 
 def test_a_cancel_while_draining_comes_before_the_error_that_waits() -> None:
@@ -400,7 +400,7 @@ def test_the_answer_to_a_cancel_confirms_it() -> None:
 def test_an_error_in_other_words_confirms_nothing(words: str) -> None:
     exchange = an_exchange(CANCELLING)
     exchange.receive(m.ErrorMessageInterface(error=words))
-    assert (exchange.phase, exchange.is_confirmed) == (SETTLED, False)
+    assert (exchange.state, exchange.is_confirmed) == (SETTLED, False)
 
 
 def test_an_error_in_the_same_words_that_nobody_asked_for_confirms_nothing() -> None:
@@ -414,23 +414,23 @@ def test_a_last_word_that_crossed_the_cancel_settles_it_but_is_not_the_outcome(l
     exchange = an_exchange(CANCELLING)
     error = exchange.error
     exchange.receive(last_word)
-    assert (exchange.phase, exchange.is_confirmed) == (SETTLED, False)
+    assert (exchange.state, exchange.is_confirmed) == (SETTLED, False)
     for message in MESSAGES:
         if message is not WAS_CANCELLED:
-            assert (exchange.receive(message), exchange.phase) == (SKIP, SETTLED)
+            assert (exchange.receive(message), exchange.state) == (SKIP, SETTLED)
     exchange.receive(WAS_CANCELLED)
-    assert (exchange.phase, exchange.is_confirmed, exchange.error, exchange.result) == (OVER, True, error, None)
+    assert (exchange.state, exchange.is_confirmed, exchange.error, exchange.result) == (OVER, True, error, None)
 
 
 # --- an answer to the request before ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("phase", [RUNNING, DRAINING])
-def test_the_answer_to_an_earlier_cancel_is_skipped_once(phase: Phase) -> None:
-    exchange = an_exchange(phase, skips_stale_cancel=True)
-    assert (exchange.receive(WAS_CANCELLED), exchange.phase) == (SKIP, phase)
+@pytest.mark.parametrize("state", [RUNNING, DRAINING])
+def test_the_answer_to_an_earlier_cancel_is_skipped_once(state: State) -> None:
+    exchange = an_exchange(state, skips_stale_cancel=True)
+    assert (exchange.receive(WAS_CANCELLED), exchange.state) == (SKIP, state)
     assert (exchange.skips_stale_cancel, exchange.is_confirmed) == (False, False)
-    assert exchange.receive(WAS_CANCELLED) is (JUDGE if phase is RUNNING else SKIP)
+    assert exchange.receive(WAS_CANCELLED) is (JUDGE if state is RUNNING else SKIP)
 
 
 @pytest.mark.parametrize("message", [*EVENTS, *RESULTS, ARTIFACT, ERROR, UNKNOWN], ids=lambda x: type(x).__name__)
@@ -440,9 +440,9 @@ def test_no_other_message_is_stale(message: Any) -> None:
     assert exchange.skips_stale_cancel is True
 
 
-@pytest.mark.parametrize("phase", [CANCELLING, SETTLED])
-def test_once_cancelled_the_answer_is_its_own(phase: Phase) -> None:
-    exchange = an_exchange(phase, skips_stale_cancel=True)
+@pytest.mark.parametrize("state", [CANCELLING, SETTLED])
+def test_once_cancelled_the_answer_is_its_own(state: State) -> None:
+    exchange = an_exchange(state, skips_stale_cancel=True)
     exchange.receive(WAS_CANCELLED)
     assert (exchange.is_over, exchange.is_confirmed) == (True, True)
     assert exchange.skips_stale_cancel is True
@@ -451,19 +451,19 @@ def test_once_cancelled_the_answer_is_its_own(phase: Phase) -> None:
 # --- the end of the connection ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("phase", [READY, RUNNING])
-def test_a_lost_connection_is_the_outcome_where_there_is_none(phase: Phase) -> None:
-    exchange = an_exchange(phase)
+@pytest.mark.parametrize("state", [READY, RUNNING])
+def test_a_lost_connection_is_the_outcome_where_there_is_none(state: State) -> None:
+    exchange = an_exchange(state)
     exchange.disconnect(LOST)
-    assert (exchange.phase, exchange.error, exchange.result) == (OVER, LOST, None)
+    assert (exchange.state, exchange.error, exchange.result) == (OVER, LOST, None)
 
 
-@pytest.mark.parametrize("phase", [DRAINING, CANCELLING, SETTLED, OVER])
-def test_a_lost_connection_changes_no_outcome(phase: Phase) -> None:
-    exchange = an_exchange(phase)
+@pytest.mark.parametrize("state", [DRAINING, CANCELLING, SETTLED, OVER])
+def test_a_lost_connection_changes_no_outcome(state: State) -> None:
+    exchange = an_exchange(state)
     result, error = exchange.result, exchange.error
     exchange.disconnect(LOST)
-    assert (exchange.phase, exchange.result, exchange.error) == (OVER, result, error)
+    assert (exchange.state, exchange.result, exchange.error) == (OVER, result, error)
 
 
 def test_a_lost_connection_does_not_hide_an_error_that_waits() -> None:
@@ -495,18 +495,18 @@ def test_they_do_not_explain_what_must_not_be_sent() -> None:
 # --- patience -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("phase", [DRAINING, CANCELLING, SETTLED])
-def test_who_has_waited_long_enough_may_stop_and_the_outcome_stands(phase: Phase) -> None:
-    exchange = an_exchange(phase)
+@pytest.mark.parametrize("state", [DRAINING, CANCELLING, SETTLED])
+def test_who_has_waited_long_enough_may_stop_and_the_outcome_stands(state: State) -> None:
+    exchange = an_exchange(state)
     result, error = exchange.result, exchange.error
     exchange.stop_waiting()
-    assert (exchange.phase, exchange.result, exchange.error) == (OVER, result, error)
+    assert (exchange.state, exchange.result, exchange.error) == (OVER, result, error)
     assert exchange.is_confirmed is False
 
 
-@pytest.mark.parametrize("phase", [READY, RUNNING, OVER])
-def test_a_request_that_runs_is_not_waited_for_but_cancelled(phase: Phase) -> None:
-    exchange = an_exchange(phase)
+@pytest.mark.parametrize("state", [READY, RUNNING, OVER])
+def test_a_request_that_runs_is_not_waited_for_but_cancelled(state: State) -> None:
+    exchange = an_exchange(state)
     assert_illegal(exchange, exchange.stop_waiting)
 
 
@@ -517,19 +517,19 @@ def outcome(exchange: Exchange) -> Any:
     return exchange.result if exchange.error is None else exchange.error
 
 
-# When a rule may be played. Named, since an old hypothesis reads the source of a lambda at each step.
+# When a rule may be played. Named, since an old hypothesis reads the source of a lambda at each action.
 
 
 def not_started(machine: AnyRequest) -> bool:
-    return machine.exchange.phase is READY
+    return machine.exchange.state is READY
 
 
 def under_way(machine: AnyRequest) -> bool:
-    return machine.exchange.phase not in (READY, OVER)
+    return machine.exchange.state not in (READY, OVER)
 
 
 def waiting(machine: AnyRequest) -> bool:
-    return machine.exchange.phase in (DRAINING, CANCELLING, SETTLED)
+    return machine.exchange.state in (DRAINING, CANCELLING, SETTLED)
 
 
 def over(machine: AnyRequest) -> bool:
@@ -565,20 +565,20 @@ class AnyRequest(RuleBasedStateMachine):
     @precondition(under_way)
     @rule(message=st.sampled_from(MESSAGES), is_soft=st.booleans(), is_good=st.booleans())
     def a_message_comes(self, message: Any, is_soft: bool, is_good: bool) -> None:
-        step = self.exchange.receive(message)
-        if step is not SKIP:
+        action = self.exchange.receive(message)
+        if action is not SKIP:
             assert self.cancels_sent == 0
             assert not self.exchange.is_over
-        if step is JUDGE:
+        if action is JUDGE:
             assert isinstance(message, m.ErrorMessageInterface)
             self.reported = True
             self.exchange.judge(message, is_soft=is_soft)
-        elif step is RESULT:
+        elif action is RESULT:
             assert message in RESULTS
             self._a_result_comes(is_good)
-        elif step is ANSWER:
+        elif action is ANSWER:
             assert message is ARTIFACT
-        elif step is DELIVER:
+        elif action is DELIVER:
             assert message in EVENTS
 
     def _a_result_comes(self, is_good: bool) -> None:
@@ -590,11 +590,11 @@ class AnyRequest(RuleBasedStateMachine):
 
     @rule(error=st.sampled_from([None, CancelledException(), InvocationTimeoutError(timeout=1)]))
     def the_caller_gives_up(self, error: Optional[RuntimeUseError]) -> None:
-        phase = self.exchange.phase
+        state = self.exchange.state
         sends = self.exchange.cancel(error)
-        assert sends is (phase is RUNNING)
+        assert sends is (state is RUNNING)
         self.cancels_sent += sends
-        self.left_early |= error is None and phase in (READY, RUNNING)
+        self.left_early |= error is None and state in (READY, RUNNING)
 
     @precondition(waiting)
     @rule()
@@ -609,7 +609,7 @@ class AnyRequest(RuleBasedStateMachine):
     @precondition(over)
     @rule(message=st.sampled_from(MESSAGES))
     def a_message_comes_too_late(self, message: Any) -> None:
-        with pytest.raises(IllegalStepError):
+        with pytest.raises(IllegalTransitionError):
             self.exchange.receive(message)
 
     # What always holds.
@@ -675,13 +675,13 @@ def play(exchange: Exchange, script: list[Any], *, soft: bool = False) -> Played
         if isinstance(entry, RuntimeUseError):
             exchange.disconnect(entry)
             continue
-        step = exchange.receive(entry)
-        played.answered += step is ANSWER
-        if step is JUDGE:
+        action = exchange.receive(entry)
+        played.answered += action is ANSWER
+        if action is JUDGE:
             exchange.judge(entry, is_soft=soft)
-        if step is RESULT:
+        if action is RESULT:
             exchange.resolve(entry)
-        if step in (DELIVER, RESULT):
+        if action in (DELIVER, RESULT):
             played.delivered.append(entry)
     return played
 
