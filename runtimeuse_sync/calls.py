@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 import attrs
 
 from . import messages as m
+from ._call.lending import Lender
 from ._common.validation import check_artifacts, check_callable, check_secrets, check_type, kind
 from ._protocol import codec
 from .exceptions import CommandFailedError
@@ -41,7 +42,8 @@ class Calls(ABC):
     """``invoke``, ``query``, ``execute_commands`` and ``stream``, over one way to start a run."""
 
     @abstractmethod
-    def _new_run(self, request: m.ClientMessage, result_cls: type[ResultT], options: CallOptions) -> Run[ResultT]: ...
+    def _new_lender(self) -> Lender:
+        """Where a run gets its connection."""
 
     def stream(
         self,
@@ -86,7 +88,7 @@ class Calls(ABC):
             idle_timeout=idle_timeout,
             logger=logger,
         )
-        return self._new_run(invocation, result_message_cls, options)
+        return Run(self._new_lender(), invocation, result_message_cls, options)
 
     def invoke(
         self,
@@ -178,7 +180,7 @@ class Calls(ABC):
         'hello'
         """
         check_type("options", options, QueryOptions, "QueryOptions(system_prompt=...)")
-        run = self._new_run(options.invocation(prompt), m.ResultMessageInterface, options.call_options())
+        run = Run(self._new_lender(), options.invocation(prompt), m.ResultMessageInterface, options.call_options())
         result = _dispatch(run, _callbacks_of(options))
         return m.QueryResult(data=result.data, metadata=result.metadata)
 
@@ -216,7 +218,7 @@ class Calls(ABC):
         options = ExecuteCommandsOptions() if options is None else options
         check_type("options", options, ExecuteCommandsOptions, "ExecuteCommandsOptions(...)")
         message = options.message(_checked_commands(commands))
-        run = self._new_run(message, m.CommandExecutionResultMessageInterface, options.call_options())
+        run = Run(self._new_lender(), message, m.CommandExecutionResultMessageInterface, options.call_options())
         results = _dispatch(run, _callbacks_of(options)).results
         if check and any(item.exit_code != 0 for item in results):
             raise CommandFailedError(results=results)

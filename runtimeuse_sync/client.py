@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import logging
-import random
+import math
 import ssl
-import threading
-from typing import Any, Optional, TypeVar
+from typing import Any, Optional
 
 import attrs
 
-from . import messages as m
-from ._call.request_loop import LONGEST_WAIT
-from ._common.deadline import Deadline
+from ._call.cancellation import Cancellation
+from ._call.in_flight import CallsInFlight
+from ._call.lending import CallSettings, Lender, OneCallLender
+from ._call.readiness import wait_until_ready
 from ._common.validation import check_logger, check_seconds
 from ._connection.endpoint import HeaderSource
 from ._connection.proxy import FROM_ENVIRONMENT
 from .calls import Calls
-from .exceptions import CancelledException, ConnectionFailedError
-from .options import CallOptions, Logger
-from .run import Run
-from .session import Registry, Session, SessionSettings
+from .options import Logger
+from .session import Session
 from .transports import DEFAULT_MAX_MESSAGE_SIZE, Transport, WebSocketTransport
-
-ResultT = TypeVar("ResultT")
-
-# What a server answers, or a gateway in its place, while a sandbox starts.
-_STARTING = frozenset({404, 502, 503, 504})
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
-_LONGEST_ATTEMPT = 10.0
 
 # What Client hands on to WebSocketTransport beside the URL.
 _OF_WEB_SOCKETS = tuple(a.name for a in attrs.fields(WebSocketTransport) if a.init and a.name != "ws_url")
@@ -84,7 +75,7 @@ class Client(Calls):
     drain_timeout: Optional[float] = attrs.field(default=60.0, kw_only=True)
     logger: Optional[Logger] = attrs.field(default=None, kw_only=True)
     _transport: Transport = attrs.field(init=False)
-    _in_flight: Registry = attrs.field(init=False, factory=Registry)
+    _in_flight: CallsInFlight = attrs.field(init=False, factory=CallsInFlight)
 
     @_transport.default
     def _make_transport(self) -> Transport:
@@ -124,18 +115,17 @@ class Client(Calls):
         ...     session.query("hello", QueryOptions(system_prompt="")).data.text
         'hello'
         """
-        return Session(self._transport, self._session_settings(), self._in_flight)
+        return Session(self._transport, self._call_settings(), self._in_flight)
 
-    def _session_settings(self) -> SessionSettings:
-        return SessionSettings(
+    def _call_settings(self) -> CallSettings:
+        return CallSettings(
             cancel_poll_interval=self.cancel_poll_interval,
             drain_timeout=self.drain_timeout,
             logger=self.logger or _default_logger,
         )
 
-    def _new_run(self, request: m.ClientMessage, result_cls: type[ResultT], options: CallOptions) -> Run[ResultT]:
-        session = Session.for_one_call(self._transport, self._session_settings(), self._in_flight)
-        return Run(session, request, result_cls, options)
+    def _new_lender(self) -> Lender:
+        return OneCallLender(self._transport, self._call_settings(), self._in_flight)
 
     def abort(self) -> None:
         """Cancel every call in flight on this client, from any thread, at once; without any, do nothing.
@@ -144,14 +134,14 @@ class Client(Calls):
 
         >>> client.abort()
         """
-        for call in self._in_flight.alive():
-            call.abort()
+        self._in_flight.abort()
 
     def wait_until_ready(self, timeout: Optional[float] = 60.0) -> None:
         """Wait until the runtime accepts connections: for a sandbox that is still starting.
 
         Tries again, with growing and jittered pauses, what a starting sandbox does: connection refused, reset,
-        closed or timed out, host name unknown, HTTP 404, 502, 503 and 504. Anything else fails at once.
+        closed or timed out, host name unknown, HTTP 404, 425, 429, 500, 502 to 504 and 520 to 530. Anything
+        else fails at once.
 
         Args:
             timeout (float or None): seconds. Default 60; None: no limit.
@@ -163,31 +153,12 @@ class Client(Calls):
         >>> client.wait_until_ready(timeout=10)
         """
         check_seconds("timeout", timeout)
-        deadline, longest_pause = Deadline(timeout), _FIRST_PAUSE
-        wait = _Wait()
-        self._in_flight.add(wait)
+        call = Cancellation(None, math.inf)
+        self._in_flight.add(call)
         try:
-            while True:
-                failure = self._try_to_connect(deadline)
-                if failure is None:
-                    return
-                pause = random.uniform(longest_pause / 2, longest_pause)
-                if pause >= deadline.remaining():
-                    raise _not_ready(timeout, failure) from failure
-                wait.sleep(pause)
-                longest_pause = min(_LONGEST_PAUSE, longest_pause * 2)
+            wait_until_ready(self._transport, call, timeout)
         finally:
-            self._in_flight.discard(wait)
-
-    def _try_to_connect(self, deadline: Deadline) -> Optional[ConnectionFailedError]:
-        """None if a handshake succeeds; the failure if it may pass; otherwise raises it."""
-        try:
-            with self.session().limited_to(min(deadline.remaining(), _LONGEST_ATTEMPT)):
-                return None
-        except ConnectionFailedError as error:
-            if not _may_pass(error):
-                raise
-            return error
+            self._in_flight.discard(call)
 
 
 RuntimeUseClient = Client
@@ -195,42 +166,3 @@ RuntimeUseClient = Client
 
 def _rebuild(cls: type[Client], configuration: dict[str, Any]) -> Client:
     return cls(**configuration)
-
-
-class _Wait:
-    """A pause that ``abort()`` cuts short."""
-
-    def __init__(self) -> None:
-        self._aborted = threading.Event()
-
-    def abort(self) -> None:
-        self._aborted.set()
-
-    def sleep(self, seconds: float) -> None:
-        deadline = Deadline(seconds)
-        while not deadline.expired:
-            if self._aborted.wait(min(LONGEST_WAIT, deadline.remaining())):
-                raise CancelledException
-
-
-def _may_pass(error: ConnectionFailedError) -> bool:
-    """Whether a starting sandbox fails like this."""
-    if error.status is not None:
-        return error.status in _STARTING
-    if error.reason in ("timed out", "connection closed"):
-        return True
-    cause = error.__cause__
-    return isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError)
-
-
-def _attempt(error: ConnectionFailedError) -> str:
-    """What became of it, without the advice to wait."""
-    return str(error) if error.status is None else f"it answered {error.status} {error.reason}"
-
-
-def _not_ready(timeout: Optional[float], last: ConnectionFailedError) -> ConnectionFailedError:
-    return ConnectionFailedError(
-        f"the runtime was not ready within {timeout:g} s; the last attempt: {_attempt(last)}",
-        status=last.status,
-        reason=last.reason,
-    )

@@ -3,41 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Generic, Optional, Protocol, TypeVar
+from typing import Any, Generic, Optional, TypeVar, Union
 
 from . import messages as m
-from ._call.cancellation import Cancellation
-from ._call.request_loop import CANCEL_WAIT, IMPATIENT_CANCEL_WAIT, Driver
-from ._common.deadline import Deadline
+from ._call import waits
+from ._call.lending import Lender
+from ._call.limits import Limits
+from ._call.request_loop import RequestLoop
+from ._protocol.exchange import Exchange
 from .exceptions import RuntimeUseError
 from .options import CallOptions
 
 ResultT = TypeVar("ResultT")
-
-# Seconds for shaking hands on the end of a connection, when there is all the time in the world, and when not.
-CLOSE_WAIT = 1.0
-IMPATIENT_CLOSE_WAIT = 0.1
-
-
-class Host(Protocol):
-    """What a run runs on: a session."""
-
-    def new_cancellation(self, options: CallOptions) -> Cancellation:
-        """What a call asks whether it is cancelled."""
-
-    def new_driver(
-        self, request: Any, result_cls: type, options: CallOptions, cancellation: Cancellation, deadline: Deadline
-    ) -> Driver:
-        """What a call is driven by."""
-
-    def begin(self, driver: Driver, cancellation: Cancellation, request: m.ClientMessage) -> None:
-        """Take the turn, have a connection, send the request."""
-
-    def end(self, driver: Driver, cancellation: Cancellation, close_timeout: float) -> None:
-        """The run is done, one way or another: let go of turn and connection."""
-
-    def abandon(self, driver: Driver, cancellation: Cancellation) -> None:
-        """The same when ``end`` was cut short: let go of everything, and wait for nothing."""
+Request = Union[m.InvocationMessage, m.CommandExecutionMessage]
 
 
 class Run(Generic[ResultT]):
@@ -58,59 +36,88 @@ class Run(Generic[ResultT]):
     'hi'
     """
 
-    def __init__(self, host: Host, request: m.ClientMessage, result_cls: type[ResultT], options: CallOptions) -> None:
-        self._host = host
+    def __init__(self, lender: Lender, request: Request, result_cls: type[ResultT], options: CallOptions) -> None:
+        self._lender = lender
         self._request = request
         self._result_cls = result_cls
         self._options = options
-        self._cancellation = host.new_cancellation(options)
-        self._driver: Optional[Driver] = None
+        self._cancellation = lender.settings.cancellation(options.is_cancelled)
+        self._is_entered = False
+        self._loop: Optional[RequestLoop] = None
         self._messages: Iterator[Any] = iter(())
 
     def __repr__(self) -> str:
-        state = "not entered" if self._driver is None else self._driver.exchange.state.name.lower()
+        state = "not entered" if self._loop is None else self._loop.exchange.state.name.lower()
         return f"<Run: {state}>"
 
     def __enter__(self) -> Run[ResultT]:
-        if self._driver is not None:
+        if self._is_entered:
             raise RuntimeUseError("a Run is one request and can be entered once; call stream() again")
-        self._driver = driver = self._host.new_driver(
-            self._request, self._result_cls, self._options, self._cancellation, Deadline(self._options.timeout)
-        )
+        self._is_entered = True
         try:
-            self._host.begin(driver, self._cancellation, self._request)
+            self._loop = loop = self._borrow(self._limits())
+            loop.start(self._request)
         except BaseException as error:
-            self._leave_surely(driver, error)
+            self._leave_surely(error)
             raise
-        self._messages = _result_last(driver, self._result_cls)
+        self._messages = _result_last(loop, self._result_cls)
         return self
 
+    def _limits(self) -> Limits:
+        options = self._options
+        return Limits(options.timeout, options.idle_timeout, self._lender.settings.drain_timeout)
+
+    def _borrow(self, limits: Limits) -> RequestLoop:
+        """A loop over a channel of the lender's. What the channel knows is read once it is lent, not before."""
+        channel = self._lender.lend(self._cancellation, limits)
+        request, options = self._request, self._options
+        may_follow = bool(request.artifacts_dirs) or bool(getattr(request, "post_agent_invocation_commands", None))
+        channel.may_follow = channel.may_follow or may_follow
+        channel.on_artifact = options.on_artifact_upload_request or channel.on_artifact
+        exchange = Exchange(
+            drains=may_follow and channel.serves_one_call,
+            has_artifacts=bool(request.artifacts_dirs),
+            skips_stale_cancel=channel.stale_cancel,
+            secrets=request.secrets_to_redact,
+        )
+        return RequestLoop(
+            exchange,
+            channel,
+            self._cancellation,
+            limits,
+            options=options,
+            result_cls=self._result_cls,
+            logger=options.logger or self._lender.settings.logger,
+        )
+
     def __exit__(self, exc_type: object, error: Optional[BaseException], traceback: object) -> None:
-        assert self._driver is not None
-        self._leave_surely(self._driver, error)
-        escaped = self._driver.escaped
+        self._leave_surely(error)
+        escaped = None if self._loop is None else self._loop.escaped
         if escaped is not None and error is not None and error.__cause__ is escaped:
             raise escaped  # a callback's StopIteration, which a generator turns into a RuntimeError
 
-    def _leave_surely(self, driver: Driver, error: Optional[BaseException]) -> None:
+    def _leave_surely(self, error: Optional[BaseException]) -> None:
+        if self._loop is not None and self._loop.is_inherited:
+            return  # the connection is the parent's
         try:
-            if not driver.is_inherited:
-                self._leave(driver, error)
+            self._leave(error)
         except BaseException:  # a signal may land anywhere
-            self._host.abandon(driver, self._cancellation)
+            self._cancellation.end_wait()
+            self._lender.take_back(self._cancellation, is_clean=False, timeout=0.0)
             raise
 
-    def _leave(self, driver: Driver, error: Optional[BaseException]) -> None:
+    def _leave(self, error: Optional[BaseException]) -> None:
         """Stop what still runs, and let go of the connection: within a second after an exception."""
-        close_wait = CLOSE_WAIT
+        loop, is_clean = self._loop, False
         try:
-            if not driver.exchange.is_over:
-                driver.cancel(None, CANCEL_WAIT if error is None else IMPATIENT_CANCEL_WAIT)
-            if driver.is_unclean or error is not None:
-                close_wait = IMPATIENT_CLOSE_WAIT
+            if loop is not None:
+                loop.stop(waits.CANCEL_WAIT if error is None else waits.IMPATIENT_CANCEL_WAIT)
+                is_clean = not loop.canceller.is_unclean
         finally:
-            self._host.end(driver, self._cancellation, close_wait)
-            driver.release()
+            close_wait = waits.CLOSE_WAIT if is_clean and error is None else waits.IMPATIENT_CLOSE_WAIT
+            self._lender.take_back(self._cancellation, is_clean=is_clean or loop is None, timeout=close_wait)
+            if loop is not None:
+                loop.release()
 
     def __iter__(self) -> Iterator[m.AgentRuntimeMessageInterface]:
         return self
@@ -129,11 +136,11 @@ class Run(Generic[ResultT]):
         """
         return self._entered().deliveries()
 
-    def _entered(self) -> Driver:
-        if self._driver is None:
+    def _entered(self) -> RequestLoop:
+        if self._loop is None:
             raise RuntimeUseError("enter the Run first: `with client.stream(...) as run:`")
-        self._driver.check_process()
-        return self._driver
+        self._loop.check_process()
+        return self._loop
 
     @property
     def result(self) -> ResultT:
@@ -144,7 +151,7 @@ class Run(Generic[ResultT]):
         ...
         runtimeuse_sync.exceptions.RuntimeUseError: there is no result yet: iterate to the end of the run
         """
-        result: ResultT = _result_of(self._driver)
+        result: ResultT = _result_of(self._loop)
         return result
 
     def cancel(self) -> None:
@@ -157,21 +164,21 @@ class Run(Generic[ResultT]):
         ...
         runtimeuse_sync.exceptions.CancelledException: the call was cancelled
         """
-        self._cancellation.request()
+        self._cancellation.abort()
 
 
-def _result_last(driver: Driver, result_cls: type) -> Iterator[Any]:
+def _result_last(loop: RequestLoop, result_cls: type) -> Iterator[Any]:
     """On the wire, more may come behind the result: output of post-agent commands, for one."""
-    for message in driver.deliveries():
+    for message in loop.deliveries():
         if not isinstance(message, result_cls):
             yield message
-    yield _result_of(driver)
+    yield _result_of(loop)
 
 
-def _result_of(driver: Optional[Driver]) -> Any:
-    if driver is not None and driver.exchange.result is not None:
-        return driver.exchange.result
-    is_over = driver is not None and driver.exchange.is_over
+def _result_of(loop: Optional[RequestLoop]) -> Any:
+    if loop is not None and loop.exchange.result is not None:
+        return loop.exchange.result
+    is_over = loop is not None and loop.exchange.is_over
     raise RuntimeUseError(
         "the run ended without a result" if is_over else "there is no result yet: iterate to the end of the run"
     )

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from runtimeuse_sync._call.cancellation import EVENT_INTERVAL, Cancellation, _watch
+from runtimeuse_sync._call.cancellation import Cancellation
+from runtimeuse_sync._call.waits import EVENT_INTERVAL, POLL_INTERVAL, PULSE_INTERVAL
+from runtimeuse_sync._call.watch import ASKS_PER_SECOND, watch
 
 
 class Clock:
@@ -51,7 +53,7 @@ def test_without_anyone_to_ask_it_is_not_cancelled(clock: Clock) -> None:
 
 def test_a_request_cancels_for_good(clock: Clock) -> None:
     cancellation = Cancellation(None, 0.25, clock=clock)
-    cancellation.request()
+    cancellation.abort()
     assert cancellation.requested() is True
     clock.now += 1000
     assert cancellation.requested() is True
@@ -104,7 +106,7 @@ def test_a_function_that_has_said_yes_is_not_asked_again(clock: Clock) -> None:
 def test_after_a_request_nobody_is_asked(clock: Clock) -> None:
     question = Question()
     cancellation = Cancellation(question, 0.25, clock=clock)
-    cancellation.request()
+    cancellation.abort()
     assert cancellation.requested() is True
     assert question.asked == 0
 
@@ -196,14 +198,15 @@ def nothing() -> None:
 @pytest.fixture
 def waiting(clock: Clock) -> Iterator[list[Cancellation]]:
     """Three calls that wait, each with an Event of its own; the first has to look."""
-    _watch.forget()  # its next look is by another clock
+    watch.forget()  # its next look is by another clock
     calls = [Cancellation(threading.Event(), 0.25, clock=clock) for _ in range(3)]
     for call in calls:
         assert call.requested() is False
-        call.on_request(nothing, wake=nothing)
+        call.on_abort(nothing, wake=nothing)
+        call.begin_wait(10.0)  # a short first wait, as between two messages
         call.begin_wait(10.0)
     yield calls
-    _watch.forget()
+    watch.forget()
 
 
 def pauses(calls: list[Cancellation]) -> list[float]:
@@ -224,7 +227,7 @@ def test_the_one_that_looks_wakes_the_one_whose_event_is_set_and_no_other(
 ) -> None:
     woken: list[int] = []
     for number, call in enumerate(waiting):
-        call.on_request(nothing, wake=lambda number=number: woken.append(number))  # type: ignore[misc]
+        call.on_abort(nothing, wake=lambda number=number: woken.append(number))  # type: ignore[misc]
     set_event(waiting[2])
     clock.now += EVENT_INTERVAL
     waiting[0].begin_wait(10.0)
@@ -235,10 +238,11 @@ def test_the_one_that_looks_wakes_the_one_whose_event_is_set_and_no_other(
 
 def test_when_the_one_that_looks_is_busy_another_wakes_and_takes_its_place(waiting: list[Cancellation]) -> None:
     woken: list[int] = []
-    waiting[1].on_request(nothing, wake=lambda: woken.append(1))
+    waiting[1].on_abort(nothing, wake=lambda: woken.append(1))
     waiting[0].end_wait()
     assert woken == [1]
     assert pauses(waiting[1:]) == [EVENT_INTERVAL, 10.0]
+    waiting[0].begin_wait(10.0)
     assert pauses(waiting[:1]) == [10.0]
 
 
@@ -249,7 +253,7 @@ def test_who_takes_the_place_does_not_begin_the_50_ms_anew(waiting: list[Cancell
     clock.now += 0.03
     waiting[1].end_wait()
     woken: list[int] = []
-    waiting[2].on_request(nothing, wake=lambda: woken.append(2))
+    waiting[2].on_abort(nothing, wake=lambda: woken.append(2))
     set_event(waiting[2])
     assert pauses(waiting[2:]) == [EVENT_INTERVAL]
     assert woken == [2]
@@ -259,7 +263,7 @@ def test_who_is_on_its_way_out_as_well_passes_the_place_on(waiting: list[Cancell
     """Woken by a message of its own at the same moment, it does not come back to look."""
     woken: list[int] = []
     for number, call in enumerate(waiting):
-        call.on_request(nothing, wake=lambda number=number: woken.append(number))  # type: ignore[misc]
+        call.on_abort(nothing, wake=lambda number=number: woken.append(number))  # type: ignore[misc]
     waiting[0].end_wait()
     waiting[1].end_wait()
     assert woken == [1, 2]
@@ -267,20 +271,21 @@ def test_who_is_on_its_way_out_as_well_passes_the_place_on(waiting: list[Cancell
 
 def test_one_of_the_others_that_is_busy_changes_nothing(waiting: list[Cancellation], clock: Clock) -> None:
     woken: list[int] = []
-    waiting[1].on_request(nothing, wake=lambda: woken.append(1))
+    waiting[1].on_abort(nothing, wake=lambda: woken.append(1))
     waiting[1].end_wait()
     set_event(waiting[1])
     clock.now += EVENT_INTERVAL
     waiting[0].begin_wait(10.0)
     assert woken == []
     assert waiting[1].was_requested is False
+    waiting[1].begin_wait(10.0)
     assert pauses(waiting) == [0.05, 10.0, 10.0]
 
 
 def test_who_cannot_be_woken_looks_for_itself(waiting: list[Cancellation], clock: Clock) -> None:
     cancellation = Cancellation(threading.Event(), 0.25, clock=clock)
     cancellation.requested()
-    cancellation.on_request(nothing)
+    cancellation.on_abort(nothing)
     assert cancellation.begin_wait(10.0) == pytest.approx(EVENT_INTERVAL)
 
 
@@ -318,9 +323,74 @@ def test_a_forked_child_does_not_wait_for_its_parent_to_look(waiting: list[Cance
     if pid == 0:
         own = Cancellation(threading.Event(), 0.25, clock=clock)
         own.requested()
-        own.on_request(nothing, wake=nothing)
+        own.on_abort(nothing, wake=nothing)
+        own.begin_wait(10.0)
         os._exit(0 if own.begin_wait(10.0) < 1 else 1)
     assert os.waitpid(pid, 0)[1] == 0
+
+
+# --- the first wait after a message -------------------------------------------------------------------------
+
+
+def test_the_first_wait_after_a_message_is_short_and_nobody_elses_concern(
+    waiting: list[Cancellation], clock: Clock
+) -> None:
+    """A conversation has short waits: each message would have another call woken to take the looker's place."""
+    woken: list[int] = []
+    for number, call in enumerate(waiting):
+        call.on_abort(nothing, wake=lambda number=number: woken.append(number))  # type: ignore[misc]
+    talking = Cancellation(None, 0.25, clock=clock)
+    talking.on_abort(nothing, wake=nothing)
+    for _ in range(3):
+        assert talking.begin_wait(10.0) == PULSE_INTERVAL
+        talking.end_wait()
+    assert woken == []
+    assert talking.begin_wait(10.0) == PULSE_INTERVAL
+    assert talking.begin_wait(10.0) == 10.0
+
+
+def test_with_an_event_it_is_no_longer_than_an_event_may_wait(clock: Clock) -> None:
+    cancellation = Cancellation(threading.Event(), 0.25, clock=clock)
+    cancellation.requested()
+    cancellation.on_abort(nothing, wake=nothing)
+    assert cancellation.begin_wait(10.0) == pytest.approx(EVENT_INTERVAL)
+
+
+def test_a_connection_that_cannot_be_woken_is_looked_at_by_the_clock(clock: Clock) -> None:
+    cancellation = Cancellation(None, 0.25, clock=clock)
+    assert [cancellation.begin_wait(10.0) for _ in range(3)] == [POLL_INTERVAL] * 3
+
+
+@pytest.mark.parametrize("is_main", [True, False])
+def test_on_windows_the_main_thread_looks_by_the_clock(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, is_main: bool
+) -> None:
+    """There Ctrl-C does not end a wait for a lock."""
+    monkeypatch.setattr("runtimeuse_sync._call.cancellation._IS_WINDOWS", True)
+    if not is_main:
+        monkeypatch.setattr(threading, "main_thread", threading.Thread)
+    cancellation = Cancellation(None, 0.25, clock=clock)
+    cancellation.on_abort(nothing, wake=nothing)
+    assert cancellation.begin_wait(10.0) == (POLL_INTERVAL if is_main else PULSE_INTERVAL)
+
+
+def test_where_many_ask_each_asks_less_often(clock: Clock) -> None:
+    watch.forget()
+    questions = [Cancellation(Question(), 0.25, clock=clock) for _ in range(200)]
+    for question in questions:
+        question.requested()
+        question.on_abort(nothing, wake=nothing)
+        question.begin_wait(10.0)
+        question.begin_wait(10.0)
+    clock.now += 0.25
+    questions[0].requested()
+    assert questions[0].pause(10.0) == pytest.approx(len(questions) / ASKS_PER_SECOND)
+    for question in questions:
+        question.end_wait()
+    clock.now += 1.0
+    questions[0].requested()
+    assert questions[0].pause(10.0) == pytest.approx(0.25)
+    watch.forget()
 
 
 # --- acting at once -------------------------------------------------------------------------------------
@@ -329,9 +399,9 @@ def test_a_forked_child_does_not_wait_for_its_parent_to_look(waiting: list[Cance
 def test_a_request_acts_on_the_thread_that_makes_it(clock: Clock) -> None:
     cancellation = Cancellation(None, 0.25, clock=clock)
     acted: list[str] = []
-    cancellation.on_request(lambda: acted.append(threading.current_thread().name))
+    cancellation.on_abort(lambda: acted.append(threading.current_thread().name))
     assert acted == []
-    thread = threading.Thread(target=cancellation.request, name="another")
+    thread = threading.Thread(target=cancellation.abort, name="another")
     thread.start()
     thread.join()
     assert acted == ["another"]
@@ -340,33 +410,33 @@ def test_a_request_acts_on_the_thread_that_makes_it(clock: Clock) -> None:
 
 def test_a_request_that_came_first_acts_when_it_can(clock: Clock) -> None:
     cancellation = Cancellation(None, 0.25, clock=clock)
-    cancellation.request()
+    cancellation.abort()
     acted: list[bool] = []
-    cancellation.on_request(lambda: acted.append(True))
+    cancellation.on_abort(lambda: acted.append(True))
     assert acted == [True]
 
 
 def test_it_is_requested_when_it_acts(clock: Clock) -> None:
     cancellation = Cancellation(None, 0.25, clock=clock)
     seen: list[bool] = []
-    cancellation.on_request(lambda: seen.append(cancellation.requested()))
-    cancellation.request()
+    cancellation.on_abort(lambda: seen.append(cancellation.requested()))
+    cancellation.abort()
     assert seen == [True]
 
 
 def test_the_latest_act_counts(clock: Clock) -> None:
     cancellation = Cancellation(None, 0.25, clock=clock)
     acted: list[str] = []
-    cancellation.on_request(lambda: acted.append("first"))
-    cancellation.on_request(lambda: acted.append("second"))
-    cancellation.request()
+    cancellation.on_abort(lambda: acted.append("first"))
+    cancellation.on_abort(lambda: acted.append("second"))
+    cancellation.abort()
     assert acted == ["second"]
 
 
 def test_a_yes_of_the_function_does_not_act(clock: Clock) -> None:
     cancellation = Cancellation(Question(True), 0.25, clock=clock)
     acted: list[bool] = []
-    cancellation.on_request(lambda: acted.append(True))
+    cancellation.on_abort(lambda: acted.append(True))
     assert cancellation.requested() is True
     assert acted == []
 

@@ -26,12 +26,12 @@ from runtimeuse_sync import (
     QueryOptions,
     RuntimeUseError,
 )
-from runtimeuse_sync._call.request_loop import Driver
+from runtimeuse_sync._call.cancellation import Cancellation
 from runtimeuse_sync._connection.connection import WebSocketConnection
 from runtimeuse_sync.testing import Peer, Reply, ScriptedRuntime, generation
 
 from ..raw_server import RawPeer, RawServer, frame
-from ..support import invocation, is_within, text_result, usual, wait_until
+from ..support import invocation, is_within, text_result, usual
 
 Start = Callable[..., ScriptedRuntime]
 
@@ -210,8 +210,8 @@ def test_an_exception_of_is_cancelled_arrives_and_cancels(scripted_runtime: Star
 def test_a_runtime_that_does_not_answer_a_cancellation_is_left_after_five_seconds(
     scripted_runtime: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert sys.modules["runtimeuse_sync._call.request_loop"].CANCEL_WAIT == 5.0
-    monkeypatch.setattr("runtimeuse_sync._call.request_loop.CANCEL_WAIT", 0.3)
+    assert sys.modules["runtimeuse_sync._call.waits"].CANCEL_WAIT == 5.0
+    monkeypatch.setattr("runtimeuse_sync._call.waits.CANCEL_WAIT", 0.3)
     runtime = scripted_runtime(hear_nothing)
     client = Client(runtime.url)
     thread = after_request(runtime, client.abort)
@@ -278,15 +278,16 @@ def test_the_answer_to_an_abort_may_come_before_abort_returns(
 def test_so_it_may_while_the_caller_decides_when_to_look_next(
     scripted_runtime: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = Client(scripted_runtime(generation("0.15", Reply(hangs=True))).url)
+    runtime = scripted_runtime(generation("0.15", Reply(hangs=True)))
+    client = Client(runtime.url)
 
-    def be_aborted(driver: Driver) -> float:
+    def be_aborted(cancellation: Cancellation, limit: float) -> float:
         monkeypatch.undo()
         client.abort()
-        wait_until(lambda: driver._line.connection._worker.inbox._items)  # the answer
-        return driver.pause()
+        runtime.wait_for(CancelMessage)
+        return cancellation.pause(limit)
 
-    monkeypatch.setattr(Driver, "pause", be_aborted)
+    monkeypatch.setattr(Cancellation, "pause", be_aborted)
     with pytest.raises(CancelledException):
         client.invoke(invocation())
 

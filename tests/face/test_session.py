@@ -174,8 +174,58 @@ def test_a_stale_answer_to_a_cancellation_does_not_hit_the_next_request(scripted
         assert session.invoke(invocation()).text == "second"
 
 
+def test_nor_does_it_hit_a_request_that_was_waiting_for_its_turn_meanwhile(scripted_runtime: Start) -> None:
+    """What the session knows of the call before is read once that is over, and not when the wait begins."""
+    waits = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.expect(InvocationMessage)
+        peer.expect(CancelMessage)
+        assert waits.wait(10)
+        peer.send(text_result("first"))
+        peer.expect(InvocationMessage)
+        peer.send(ErrorMessageInterface(error="Request cancelled"), text_result("second"))
+        peer.silence()
+
+    runtime = scripted_runtime(script)
+    with Client(runtime.url).session() as session:
+        first, second = threading.Event(), Question()
+
+        def cancel_while_another_waits() -> None:
+            runtime.wait_for(InvocationMessage)
+            waiting.start()
+            second.asked.wait(10)
+            waits.set()
+
+        answers: list[Any] = []
+        waiting = threading.Thread(
+            target=lambda: answers.append(session.invoke(invocation(), is_cancelled=second).text)
+        )
+        thread = threading.Thread(target=cancel_while_another_waits)
+        thread.start()
+        second.on_asked = first.set
+        with pytest.raises(CancelledException):
+            session.invoke(invocation(), is_cancelled=first)
+        thread.join()
+        waiting.join()
+    assert answers == ["second"]
+
+
+class Question:
+    """An ``is_cancelled`` function that tells when a call asks it: then the call has begun."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.on_asked: Callable[[], None] = lambda: None
+
+    def __call__(self) -> bool:
+        self.asked.set()
+        self.on_asked()
+        return False
+
+
 def test_a_request_after_a_callback_that_raised(scripted_runtime: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtimeuse_sync.run.IMPATIENT_CANCEL_WAIT", 10.0)  # the runtime may be held up
+    monkeypatch.setattr("runtimeuse_sync._call.waits.IMPATIENT_CANCEL_WAIT", 10.0)  # the runtime may be held up
     reply = Reply(messages=[AssistantMessageInterface(text_blocks=["x"])] * 20, hangs=True)
     runtime = scripted_runtime(generation("0.15", reply, Reply(result="good")))
     heard: list[Any] = []

@@ -193,7 +193,7 @@ def heard_at(place: str) -> int:
     ],
 )
 def test_what_corruption_comes_to(monkeypatch: pytest.MonkeyPatch, release: str, place: str, change: str) -> None:
-    monkeypatch.setattr("runtimeuse_sync._call.request_loop.IMPATIENT_CANCEL_WAIT", 0.1)
+    monkeypatch.setattr("runtimeuse_sync._call.waits.IMPATIENT_CANCEL_WAIT", 0.1)
     alter, outcome = CORRUPT[place, change]
     if isinstance(outcome, tuple):
         outcome = outcome[release not in ONE_REQUEST]

@@ -63,7 +63,7 @@ def test_a_timeout_holds(scripted_runtime: Start, release: str, place: str) -> N
 
 @pytest.mark.parametrize(("release", "place"), CASES)
 def test_an_abort_holds(scripted_runtime: Start, monkeypatch: pytest.MonkeyPatch, release: str, place: str) -> None:
-    monkeypatch.setattr("runtimeuse_sync._call.request_loop.CANCEL_WAIT", CANCEL_WAIT)
+    monkeypatch.setattr("runtimeuse_sync._call.waits.CANCEL_WAIT", CANCEL_WAIT)
 
     def measure() -> float:
         runtime = scripted_runtime(agent(release))

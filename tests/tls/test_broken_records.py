@@ -101,7 +101,7 @@ PARTS = [3, 40]
 def test_half_a_record_does_not_hold_up_a_cancellation(
     server_context: ssl.SSLContext, trust: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, part: int
 ) -> None:
-    monkeypatch.setattr("runtimeuse_sync._call.request_loop.CANCEL_WAIT", 0.3)
+    monkeypatch.setattr("runtimeuse_sync._call.waits.CANCEL_WAIT", 0.3)
     seconds_until_the_end = []
 
     def seconds_until_it_is_told() -> float:

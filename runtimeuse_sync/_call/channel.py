@@ -1,0 +1,89 @@
+"""A connection as the calls on it see it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Callable, Optional
+
+import attrs
+
+from .._protocol.exchange import RESULTS
+from ..exceptions import RuntimeUseError
+from ..messages import ClientMessage
+from ..options import OnArtifactUploadRequestCallback
+from ..transports import Connection
+from .waits import CATCH_UP
+
+
+@attrs.define(eq=False, repr=False)
+class Channel:
+    """A connection, and what one call on it leaves for the next. Used by the call that it is lent to.
+
+    Attributes:
+        connection: what carries the messages.
+        serves_one_call: whether it is closed behind its first call.
+        backlog: messages that have come and were not yet looked at.
+        requests: how many have been sent.
+        may_follow: whether something may follow the results so far: artifacts, output of post-agent commands.
+        stale_cancel: whether the answer to a cancel_message may still come, although its call is over.
+        on_artifact: answers artifact requests; a call without one leaves that of the call before.
+        last_result: of the last call that had one.
+        unknown_types: message types that were logged as unknown.
+    """
+
+    connection: Connection
+    serves_one_call: bool = False
+    backlog: deque[Any] = attrs.field(factory=deque)
+    requests: int = 0
+    may_follow: bool = False
+    stale_cancel: bool = False
+    on_artifact: Optional[OnArtifactUploadRequestCallback] = None
+    last_result: Any = None
+    unknown_types: set[str] = attrs.field(factory=set)
+    _process: int = attrs.field(factory=os.getpid)
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this is a forked child, which has neither the connection thread nor the right to the socket."""
+        return self._process != os.getpid()
+
+    def check_process(self) -> None:
+        """Raise in a forked child."""
+        if self.is_inherited:
+            raise RuntimeUseError("this call belongs to the parent process; make one of its own in the child")
+
+    def send_request(self, request: ClientMessage, *, drains: bool) -> None:
+        """Send a request. If nothing is to follow its result, the connection may close itself behind it."""
+        self.requests += 1
+        close_after = getattr(self.connection, "close_after", None)
+        if close_after is not None and self.serves_one_call and not drains:
+            close_after(RESULTS)
+        self.connection.send(request)
+
+    @property
+    def was_opened(self) -> bool:
+        """Whether the connection has come about; it may be lost by now."""
+        # A transport that was written for the old name has no other.
+        opened: bool = getattr(self.connection, "was_opened", None) or getattr(self.connection, "is_open", False)
+        return opened
+
+    @property
+    def wake(self) -> Optional[Callable[[], None]]:
+        """What ends a ``receive`` in another thread; None if the connection cannot do that."""
+        return getattr(self.connection, "wake", None)
+
+    def receive(self, timeout: float, *, is_last: bool) -> Sequence[Any]:
+        """Messages that have come, as soon as there are any; none after ``timeout`` seconds.
+
+        With ``is_last``, none means that a limit is judged. If the process stood still meanwhile, the limit has
+        passed before the connection thread could read what had come by then: that is waited for.
+        """
+        began = time.monotonic()
+        batch = self.connection.receive(timeout)
+        late = time.monotonic() - began - timeout
+        if is_last and not batch and late > 0:
+            batch = self.connection.receive(min(late, CATCH_UP))
+        return batch

@@ -1,0 +1,88 @@
+"""Waiting until a runtime is ready: for a sandbox that is still starting."""
+
+from __future__ import annotations
+
+import random
+import ssl
+from typing import Optional
+
+from .._common.deadline import Deadline
+from .._common.waiter import Waiter
+from ..exceptions import CancelledException, ConnectionFailedError
+from ..transports import Transport
+from .cancellation import Cancellation
+from .channel import Channel
+from .lending import wait_until_open
+from .waits import CLOSE_WAIT, IMPATIENT_CLOSE_WAIT
+
+# What a server answers, or a gateway in its place, while a sandbox starts.
+_STARTING = frozenset({404, 425, 429, 500, 502, 503, 504, *range(520, 531)})
+# Seconds between two attempts; doubled each time, and jittered, so that many clients do not come at once.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+# Seconds that one attempt may take: a gateway that answers nothing now may answer the next.
+_LONGEST_ATTEMPT = 10.0
+
+
+def wait_until_ready(transport: Transport, call: Cancellation, timeout: Optional[float]) -> None:
+    """Connect again and again until it works; see ``Client.wait_until_ready``."""
+    deadline, longest_pause = Deadline(timeout), _FIRST_PAUSE
+    while True:
+        failure = _try_to_connect(transport, call, deadline)
+        if failure is None:
+            return
+        pause = random.uniform(longest_pause / 2, longest_pause)
+        if pause >= deadline.remaining():
+            raise _not_ready(timeout, failure) from failure
+        _sleep(pause, call)
+        longest_pause = min(_LONGEST_PAUSE, longest_pause * 2)
+
+
+def _try_to_connect(transport: Transport, call: Cancellation, deadline: Deadline) -> Optional[ConnectionFailedError]:
+    """None if a handshake succeeds; the failure if it may pass; otherwise raises it."""
+    channel, close_wait = Channel(transport.connection()), IMPATIENT_CLOSE_WAIT
+    try:
+        wait_until_open(channel, min(deadline.remaining(), _LONGEST_ATTEMPT), call)
+        close_wait = CLOSE_WAIT
+    except ConnectionFailedError as error:
+        if not _may_pass(error):
+            raise
+        return error
+    finally:
+        channel.connection.close(close_wait)
+    return None
+
+
+def _sleep(seconds: float, call: Cancellation) -> None:
+    """A pause that ``abort()`` cuts short."""
+    deadline, waiter = Deadline(seconds), Waiter()
+    call.on_abort(waiter.wake, waiter.wake)
+    try:
+        while not deadline.expired:
+            waiter.wait(call.begin_wait(deadline.remaining()))
+            if call.requested():
+                raise CancelledException
+    finally:
+        call.end_wait()
+
+
+def _may_pass(error: ConnectionFailedError) -> bool:
+    """Whether a starting sandbox fails like this."""
+    if error.status is not None:
+        return error.status in _STARTING
+    if error.reason in ("timed out", "connection closed"):
+        return True
+    cause = error.__cause__
+    return isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError)
+
+
+def _attempt(error: ConnectionFailedError) -> str:
+    """What became of it, without the advice to wait."""
+    return str(error) if error.status is None else f"it answered {error.status} {error.reason}"
+
+
+def _not_ready(timeout: Optional[float], last: ConnectionFailedError) -> ConnectionFailedError:
+    return ConnectionFailedError(
+        f"the runtime was not ready within {timeout:g} s; the last attempt: {_attempt(last)}",
+        status=last.status,
+        reason=last.reason,
+    )
