@@ -36,6 +36,7 @@ from .messages import (
     RuntimeEnvironmentDownloadableInterface,
     StructuredOutputResult,
     TextResult,
+    Tick,
 )
 from .options import (
     ExecuteCommandsOptions,
@@ -101,6 +102,7 @@ __all__ = [
     "Session",
     "StructuredOutputResult",
     "TextResult",
+    "Tick",
     "Transport",
     "WebSocketTransport",
 ]

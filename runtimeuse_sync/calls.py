@@ -55,6 +55,7 @@ class Calls(ABC):
         is_cancelled: Optional[IsCancelledCallback] = None,
         timeout: Optional[float] = None,
         idle_timeout: Optional[float] = None,
+        tick: Optional[float] = None,
         logger: Optional[Logger] = None,
     ) -> Run[MessageT]:
         """Run the agent, and iterate over its messages as they come.
@@ -64,6 +65,8 @@ class Calls(ABC):
             result_message_cls: ``ResultMessageInterface``, or a subclass with fields of your own.
             on_artifact_upload_request, on_error_message, is_cancelled, timeout, idle_timeout, logger: as in
                 ``invoke``.
+            tick (float or None): seconds of silence after which a ``Tick`` is yielded, so that the loop comes to
+                itself though nothing comes. Default None: none is yielded.
 
         Returns:
             Run: a context manager and iterator; nothing is sent before it is entered.
@@ -86,6 +89,7 @@ class Calls(ABC):
             is_cancelled=is_cancelled,
             timeout=timeout,
             idle_timeout=idle_timeout,
+            tick=tick,
             logger=logger,
         )
         return Run(self._new_lender(), invocation, result_message_cls, options)

@@ -463,6 +463,26 @@ ClientMessage = Union[
 ]
 
 
+# --- what a silent stream yields -----------------------------------------------------------------------
+
+
+@define(kw_only=True)
+class Tick(AgentRuntimeMessageInterface):
+    """What a stream yields when nothing has come for the ``tick`` seconds that it was told.
+
+    It comes from the client, not from the runtime, so that a loop over a silent run can look at the world outside.
+
+    Attributes:
+        elapsed_seconds (float): since the run was entered.
+
+    >>> Tick(elapsed_seconds=3.0)
+    Tick(elapsed_seconds=3.0)
+    """
+
+    elapsed_seconds: float
+    message_type: str = field(default="tick", init=False, repr=False)
+
+
 # --- what query() and execute_commands() return -----------------------------------------------------
 
 

@@ -45,6 +45,7 @@ class CallOptions:
         timeout (float or None): seconds for connecting, running and draining together.
         idle_timeout (float or None): seconds that may pass without a message from the runtime.
         logger: for this call's log records. Default: the client's.
+        tick (float or None): seconds of silence after which a stream yields a ``Tick``. Default None: it yields none.
 
     >>> CallOptions(timeout=True)
     Traceback (most recent call last):
@@ -58,10 +59,12 @@ class CallOptions:
     timeout: Optional[float] = None
     idle_timeout: Optional[float] = None
     logger: Optional[Logger] = None
+    tick: Optional[float] = None
 
     def __attrs_post_init__(self) -> None:
         check_seconds("timeout", self.timeout)
         check_seconds("idle_timeout", self.idle_timeout)
+        check_seconds("tick", self.tick, none_means="no ticks")
         check_callable("on_artifact_upload_request", self.on_artifact_upload_request)
         check_callable("on_error_message", self.on_error_message)
         check_is_cancelled(self.is_cancelled)

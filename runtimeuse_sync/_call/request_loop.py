@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Callable, Optional
 
 from .. import messages as m
@@ -19,6 +19,7 @@ from .cancellation import Cancellation
 from .cancelling import Canceller
 from .channel import Channel
 from .limits import Limits
+from .ticker import Ticker
 
 # How many unknown message types are remembered as logged, for each connection.
 _UNKNOWN_TYPES = 100
@@ -50,6 +51,7 @@ class RequestLoop:
         self._open_channel: Optional[Channel] = channel
         self._cancellation = cancellation
         self._limits = limits
+        self._ticker = Ticker(options.tick)
         self._options = options
         self._result_cls = result_cls
         self._logger = logger
@@ -117,7 +119,7 @@ class RequestLoop:
                 if clock() >= cancellation.look_at:
                     self._look()
                 elif not backlog:
-                    self._wait()
+                    yield from self._wait()
                 else:
                     message = backlog.popleft()
                     action = exchange.receive(message)
@@ -135,25 +137,27 @@ class RequestLoop:
         if exchange.error is not None:
             raise exchange.error
 
-    def _wait(self) -> None:
-        """Take the next batch, or find that there is none for now, or never."""
+    def _wait(self) -> Sequence[m.Tick]:
+        """Take the next batch, or find that there is none for now, or never; returns the tick that is due."""
         channel, cancellation = self._channel, self._cancellation
         channel.check_process()
-        limit = self._limits.remaining(self.exchange.state)
+        limit = min(self._limits.remaining(self.exchange.state), self._ticker.remaining())
         pause = cancellation.begin_wait(limit)
         try:
             batch = channel.receive(pause, is_last=pause >= limit)
         except RuntimeUseError as error:
             self._disconnect(error)
-            return
+            return ()
         if batch:
             cancellation.end_wait()
             channel.backlog.extend(batch)
             self._limits.heard()
+            self._ticker.heard()
         elif self._limits.is_silent_for_too_long(self.exchange.state):
             self.canceller.cancel(self._limits.silent_for_too_long(), waits.IMPATIENT_CANCEL_WAIT)
         else:
             cancellation.look_at = -math.inf
+        return self._ticker.due()
 
     def _look(self) -> None:
         """Look at clock and cancellation, and set the time of the next look."""

@@ -24,14 +24,16 @@ from runtimeuse_sync import (
     InvocationMessage,
     InvocationTimeoutError,
     QueryOptions,
+    ResultMessageInterface,
     RuntimeUseError,
+    Tick,
 )
 from runtimeuse_sync._call.cancellation import Cancellation
 from runtimeuse_sync._connection.connection import WebSocketConnection
 from runtimeuse_sync.testing import Peer, Reply, ScriptedRuntime, generation
 
 from ..raw_server import RawPeer, RawServer, frame
-from ..support import invocation, is_within, text_result, usual
+from ..support import ALL, invocation, is_within, text_result, usual
 
 Start = Callable[..., ScriptedRuntime]
 
@@ -326,6 +328,44 @@ def test_leaving_a_stream_early_cancels_the_run(scripted_runtime: Start) -> None
     with Client(runtime.url).stream(invocation()) as run:
         next(run)
     assert [type(message) for message in runtime.received] == [InvocationMessage, CancelMessage]
+
+
+@pytest.mark.parametrize("release", ALL)
+def test_a_silent_stream_ticks(scripted_runtime: Start, release: str) -> None:
+    """So that a loop over it can find out that nobody listens any more: 0.4 to 0.14.0 have no heartbeats at all."""
+    runtime = scripted_runtime(generation(release, Reply(hangs=True)))
+    elapsed: list[float] = []
+    with Client(runtime.url).stream(invocation(), tick=0.05) as run:
+        for message in run:
+            assert type(message) is Tick
+            elapsed.append(message.elapsed_seconds)
+            if len(elapsed) == 3:
+                break
+    assert elapsed[0] >= 0.05
+    assert all(later - earlier >= 0.05 for earlier, later in zip(elapsed, elapsed[1:]))
+    assert runtime.wait_for(CancelMessage)
+
+
+def test_a_tick_comes_while_the_connection_is_still_being_made() -> None:
+    with (
+        RawServer(lambda conn: conn.wait_closed()) as server,
+        Client(server.url).stream(invocation(), tick=0.05) as run,
+    ):
+        assert type(next(run)) is Tick
+
+
+def test_without_being_told_to_a_stream_does_not_tick(scripted_runtime: Start) -> None:
+    def script(peer: Peer) -> None:
+        peer.expect(InvocationMessage)
+        peer.send(AssistantMessageInterface(text_blocks=["x"]), text_result("done"))
+
+    with Client(scripted_runtime(script).url).stream(invocation()) as run:
+        assert [type(message) for message in run] == [AssistantMessageInterface, ResultMessageInterface]
+
+
+def test_a_tick_is_a_time_that_can_pass() -> None:
+    with pytest.raises(ValueError, match=r"^tick must be a positive number of seconds, or None for no ticks; got 0$"):
+        Client("ws://localhost:1").stream(invocation(), tick=0)
 
 
 def test_a_stream_that_has_been_left_says_so(scripted_runtime: Start) -> None:

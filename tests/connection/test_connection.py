@@ -19,11 +19,11 @@ from runtimeuse_sync import (
     MessageTooLargeError,
     ProtocolError,
 )
+from runtimeuse_sync._call.waits import CLOSE_WAIT
 from runtimeuse_sync._common.deadline import Deadline
 from runtimeuse_sync._connection import worker as _worker
 from runtimeuse_sync._connection.inbox import Inbox
 from runtimeuse_sync._connection.worker import ConnectionSettings, Worker
-from runtimeuse_sync.run import CLOSE_WAIT
 from runtimeuse_sync.testing import Peer, ScriptedRuntime
 
 from ..raw_server import RawPeer, RawServer, frame

@@ -71,6 +71,7 @@ OF_OUR_OWN = {
     "Run",
     "RuntimeUseError",
     "Session",
+    "Tick",
     "Transport",
     "WebSocketTransport",
 }

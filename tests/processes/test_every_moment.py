@@ -24,7 +24,7 @@ from runtimeuse_sync import (
     InvocationTimeoutError,
     RuntimeUseError,
 )
-from runtimeuse_sync._call.cancellation import _watch
+from runtimeuse_sync._call.watch import watch
 from runtimeuse_sync.testing import Reply, ScriptedRuntime, generation
 
 from ..support import invocation, is_within
@@ -156,7 +156,7 @@ def complaints_at(point: int, call: Callable[[], Any], error: type[BaseException
         complaints.append(f"took {interrupt.seconds:.2f} s")
     if not all_gone():
         complaints.append("left its thread behind")
-    if _watch._waiting:
+    if watch._sleepers:
         complaints.append("still waits for others to look")
     return interrupt, complaints
 

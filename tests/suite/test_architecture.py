@@ -46,6 +46,7 @@ ORDER = {
         "watch",
         "cancellation",
         "limits",
+        "ticker",
         "in_flight",
         "channel",
         "lock",
