@@ -5,17 +5,19 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union, overload
 
 import attrs
 
 from . import messages as m
+from ._call.callbacks import Callbacks
 from ._call.lending import Lender
-from ._common.validation import check_artifacts, check_callable, check_secrets, check_type, kind
+from ._common.validation import check_artifacts, check_secrets, check_type, kind
 from ._protocol import codec
 from .exceptions import CommandFailedError
 from .options import (
     CallOptions,
+    ExecuteCommandsKeywords,
     ExecuteCommandsOptions,
     IsCancelledCallback,
     Logger,
@@ -25,46 +27,73 @@ from .options import (
     OnErrorMessageCallback,
     OnHeartbeatCallback,
     OnResultMessageCallback,
+    QueryKeywords,
     QueryOptions,
+    execute_commands_options,
+    query_options,
 )
-from .run import Run
+from .run import Request, Run
 
 ResultT = TypeVar("ResultT")
 if TYPE_CHECKING:  # Python has defaults for type variables from 3.13 on; type checkers have them for all
     from typing_extensions import TypeVar as TypeVarWithDefault
+    from typing_extensions import Unpack
 
     MessageT = TypeVarWithDefault("MessageT", bound=m.ResultMessageInterface, default=m.ResultMessageInterface)
 else:
     MessageT = TypeVar("MessageT")
+    Unpack = Union  # PEP 692 is for type checkers; until 3.10, typing has no Unpack that could be evaluated
 
 
 class Calls(ABC):
-    """``invoke``, ``query``, ``execute_commands`` and ``stream``, over one way to start a run."""
+    """``invoke``, ``query``, ``execute_commands`` and the streams, over one way to start a run."""
 
     @abstractmethod
     def _new_lender(self) -> Lender:
         """Where a run gets its connection."""
 
+    @abstractmethod
+    def _defaults(self) -> Optional[QueryOptions]:
+        """What a call takes that is given no options."""
+
+    # --- streams ------------------------------------------------------------------------------------
+
+    @overload
     def stream(
         self,
         invocation: m.InvocationMessage,
-        result_message_cls: type[MessageT] = m.ResultMessageInterface,  # type: ignore[assignment]
+        result_message_cls: type[MessageT] = ...,
         *,
-        on_artifact_upload_request: Optional[OnArtifactUploadRequestCallback] = None,
-        on_error_message: Optional[OnErrorMessageCallback] = None,
-        is_cancelled: Optional[IsCancelledCallback] = None,
-        timeout: Optional[float] = None,
-        idle_timeout: Optional[float] = None,
-        tick: Optional[float] = None,
-        logger: Optional[Logger] = None,
-    ) -> Run[MessageT]:
+        on_artifact_upload_request: Optional[OnArtifactUploadRequestCallback] = ...,
+        on_error_message: Optional[OnErrorMessageCallback] = ...,
+        is_cancelled: Optional[IsCancelledCallback] = ...,
+        timeout: Optional[float] = ...,
+        idle_timeout: Optional[float] = ...,
+        tick: Optional[float] = ...,
+        logger: Optional[Logger] = ...,
+    ) -> Run[MessageT]: ...
+
+    @overload
+    def stream(
+        self,
+        prompt: str,
+        options: Optional[QueryOptions] = ...,
+        /,
+        *,
+        tick: Optional[float] = ...,
+        **keywords: Unpack[QueryKeywords],
+    ) -> Run[m.ResultMessageInterface]: ...
+
+    def stream(self, invocation: Any, *args: Any, tick: Optional[float] = None, **keywords: Any) -> Any:
         """Run the agent, and iterate over its messages as they come.
 
+        Either ``stream(prompt, options=None, **keywords)``, with the options and keywords of ``query``; or
+        ``stream(invocation, result_message_cls=ResultMessageInterface, **keywords)``, with those keywords of
+        ``invoke`` that call nothing for a message: ``on_artifact_upload_request``, ``on_error_message``,
+        ``is_cancelled``, ``timeout``, ``idle_timeout`` and ``logger``.
+
         Args:
-            invocation (InvocationMessage): what to run.
-            result_message_cls: ``ResultMessageInterface``, or a subclass with fields of your own.
-            on_artifact_upload_request, on_error_message, is_cancelled, timeout, idle_timeout, logger: as in
-                ``invoke``.
+            invocation (str or InvocationMessage): the task, or all that is to be run.
             tick (float or None): seconds of silence after which a ``Tick`` is yielded, so that the loop comes to
                 itself though nothing comes. Default None: none is yielded.
 
@@ -74,25 +103,79 @@ class Calls(ABC):
         Raises:
             TypeError, ValueError: for arguments that cannot be meant, before anything is sent.
 
-        >>> with client.stream(InvocationMessage(system_prompt="", user_prompt="hi")) as run:
+        >>> with client.stream("hi", timeout=30) as run:
         ...     texts = [message.text_blocks for message in run if isinstance(message, AssistantMessageInterface)]
         >>> texts, run.result.text
         ([['You said: hi']], 'hi')
         """
-        check_type("invocation", invocation, m.InvocationMessage, "an InvocationMessage")
+        if isinstance(invocation, str):
+            return self._stream_prompt(invocation, *args, tick=tick, **keywords)
+        return self._stream_invocation(invocation, *args, tick=tick, **keywords)
+
+    def _stream_prompt(
+        self,
+        prompt: str,
+        options: Optional[QueryOptions] = None,
+        *,
+        tick: Optional[float],
+        **keywords: Unpack[QueryKeywords],
+    ) -> Run[m.ResultMessageInterface]:
+        options = query_options(self._defaults(), options, keywords)
+        return self._stream_of(options, options.invocation(prompt), m.ResultMessageInterface, tick)
+
+    def _stream_invocation(
+        self,
+        invocation: m.InvocationMessage,
+        result_message_cls: type[MessageT] = m.ResultMessageInterface,  # type: ignore[assignment]
+        *,
+        on_artifact_upload_request: Optional[OnArtifactUploadRequestCallback] = None,
+        **keywords: Any,
+    ) -> Run[MessageT]:
+        check_type("invocation", invocation, m.InvocationMessage, "a str or an InvocationMessage")
         check_result_class(result_message_cls)
         check_artifacts(invocation.artifacts_dirs, on_artifact_upload_request)
         check_secrets(invocation.secrets_to_redact)
-        options = CallOptions(
-            on_artifact_upload_request=on_artifact_upload_request,
-            on_error_message=on_error_message,
-            is_cancelled=is_cancelled,
-            timeout=timeout,
-            idle_timeout=idle_timeout,
-            tick=tick,
-            logger=logger,
-        )
+        options = CallOptions(on_artifact_upload_request=on_artifact_upload_request, **keywords)
         return Run(self._new_lender(), invocation, result_message_cls, options)
+
+    def stream_commands(
+        self,
+        commands: Sequence[m.CommandInterface],
+        options: Optional[ExecuteCommandsOptions] = None,
+        *,
+        tick: Optional[float] = None,
+        **keywords: Unpack[ExecuteCommandsKeywords],
+    ) -> Run[m.CommandExecutionResultMessageInterface]:
+        """Run commands without the agent (since runtime 0.8), and iterate over their output as it comes.
+
+        Args:
+            commands, options, keywords: as in ``execute_commands``.
+            tick (float or None): as in ``stream``.
+
+        Returns:
+            Run: its ``result.results`` has one item for each command that ran.
+
+        >>> with client.stream_commands([CommandInterface(command="echo hello")]) as run:
+        ...     [message.text for message in run if isinstance(message, CommandOutputMessageInterface)]
+        ['hello\\n']
+        >>> run.result.results[0].exit_code
+        0
+        """
+        options = execute_commands_options(self._defaults(), options, keywords)
+        message = options.message(_checked_commands(commands))
+        return self._stream_of(options, message, m.CommandExecutionResultMessageInterface, tick)
+
+    def _stream_of(
+        self,
+        options: Union[QueryOptions, ExecuteCommandsOptions],
+        request: Request,
+        result_cls: type[ResultT],
+        tick: Optional[float],
+    ) -> Run[ResultT]:
+        call_options = attrs.evolve(options.call_options(), tick=tick)
+        return Run(self._new_lender(), request, result_cls, call_options, Callbacks.of(options))
+
+    # --- calls --------------------------------------------------------------------------------------
 
     def invoke(
         self,
@@ -160,32 +243,33 @@ class Calls(ABC):
             idle_timeout=idle_timeout,
             logger=logger,
         )
-        callbacks = _by_class(on_assistant_message, on_command_output, on_heartbeat)
-        check_callable("on_result_message", on_result_message)
-        if on_result_message is not None:
-            callbacks[result_message_cls] = on_result_message
-        return _dispatch(run, callbacks)
+        callbacks = Callbacks(on_assistant_message, on_command_output, on_heartbeat)
+        callbacks.add("on_result_message", result_message_cls, on_result_message)
+        return _finish(run, callbacks)
 
-    def query(self, prompt: str, options: QueryOptions) -> m.QueryResult:
+    def query(
+        self, prompt: str, options: Optional[QueryOptions] = None, **keywords: Unpack[QueryKeywords]
+    ) -> m.QueryResult:
         """Ask the agent, and return its answer.
 
         Args:
             prompt (str): the task.
-            options (QueryOptions): everything else.
+            options (QueryOptions or None): everything else. Default: the client's ``defaults``.
+            keywords: fields of ``QueryOptions``, which count before those of ``options``.
 
         Returns:
             QueryResult: ``data`` is a ``TextResult``, or a ``StructuredOutputResult`` if
-            ``options.output_format_json_schema_str`` is set.
+            ``output_format_json_schema_str`` is set.
 
         Raises:
             What ``invoke`` raises.
 
-        >>> client.query("hello", QueryOptions(system_prompt="Be brief.")).data.text
+        >>> client.query("hello", system_prompt="Be brief.", timeout=30).data.text
         'hello'
         """
-        check_type("options", options, QueryOptions, "QueryOptions(system_prompt=...)")
+        options = query_options(self._defaults(), options, keywords)
         run = Run(self._new_lender(), options.invocation(prompt), m.ResultMessageInterface, options.call_options())
-        result = _dispatch(run, _callbacks_of(options))
+        result = _finish(run, Callbacks.of(options))
         return m.QueryResult(data=result.data, metadata=result.metadata)
 
     def execute_commands(
@@ -194,6 +278,7 @@ class Calls(ABC):
         options: Optional[ExecuteCommandsOptions] = None,
         *,
         check: bool = False,
+        **keywords: Unpack[ExecuteCommandsKeywords],
     ) -> m.CommandExecutionResult:
         """Run commands in the sandbox, without the agent (since runtime 0.8).
 
@@ -201,8 +286,9 @@ class Calls(ABC):
 
         Args:
             commands (sequence of CommandInterface): at least one.
-            options (ExecuteCommandsOptions or None): everything else.
+            options (ExecuteCommandsOptions or None): everything else. Default: what the client's ``defaults`` say.
             check (bool): raise ``CommandFailedError`` if a command fails. Default False.
+            keywords: fields of ``ExecuteCommandsOptions``, which count before those of ``options``.
 
         Returns:
             CommandExecutionResult: one item for each command that ran.
@@ -212,62 +298,27 @@ class Calls(ABC):
             AgentRuntimeError: the runtime reported an error (0.8 and 0.9 do so when a command fails).
             Otherwise what ``invoke`` raises.
 
-        >>> client.execute_commands([CommandInterface(command="exit 3")]).results[0].exit_code
+        >>> client.execute_commands([CommandInterface(command="exit 3")], timeout=30).results[0].exit_code
         3
         >>> client.execute_commands([CommandInterface(command="exit 3")], check=True)
         Traceback (most recent call last):
         ...
         runtimeuse_sync.exceptions.CommandFailedError: command 1 failed with exit code 3
         """
-        options = ExecuteCommandsOptions() if options is None else options
-        check_type("options", options, ExecuteCommandsOptions, "ExecuteCommandsOptions(...)")
+        options = execute_commands_options(self._defaults(), options, keywords)
         message = options.message(_checked_commands(commands))
         run = Run(self._new_lender(), message, m.CommandExecutionResultMessageInterface, options.call_options())
-        results = _dispatch(run, _callbacks_of(options)).results
+        results = _finish(run, Callbacks.of(options)).results
         if check and any(item.exit_code != 0 for item in results):
             raise CommandFailedError(results=results)
         return m.CommandExecutionResult(results=results)
 
 
-Callbacks = dict[type, Optional[Callable[[Any], Any]]]
-_UNKNOWN: Any = object()
-
-
-def _by_class(
-    on_assistant_message: Optional[OnAssistantMessageCallback],
-    on_command_output: Optional[OnCommandOutputCallback],
-    on_heartbeat: Optional[OnHeartbeatCallback],
-) -> Callbacks:
-    callbacks = (
-        ("on_assistant_message", m.AssistantMessageInterface, on_assistant_message),
-        ("on_command_output", m.CommandOutputMessageInterface, on_command_output),
-        ("on_heartbeat", m.HeartbeatMessageInterface, on_heartbeat),
-    )
-    for name, _, callback in callbacks:
-        check_callable(name, callback)
-    return {cls: callback for _, cls, callback in callbacks if callback is not None}
-
-
-def _callbacks_of(options: Any) -> Callbacks:
-    return _by_class(options.on_assistant_message, options.on_command_output, options.on_heartbeat)
-
-
-def _dispatch(run: Run[ResultT], callbacks: Callbacks) -> ResultT:
+def _finish(run: Run[ResultT], callbacks: Callbacks) -> ResultT:
     """Run to the end, handing each message to its callback."""
-    find = callbacks.get
     with run:
-        for message in run.deliveries():
-            callback = find(type(message), _UNKNOWN)
-            if callback is _UNKNOWN:
-                callback = callbacks[type(message)] = _callback_for(type(message), callbacks)
-            if callback is not None:
-                callback(message)
+        callbacks.call(run.deliveries())
     return run.result
-
-
-def _callback_for(cls: type, callbacks: Callbacks) -> Optional[Callable[[Any], Any]]:
-    """That of its nearest base: a custom transport may bring subclasses."""
-    return next((callbacks[base] for base in cls.__mro__ if base in callbacks), None)
 
 
 def check_result_class(cls: Any) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import ssl
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 import attrs
 
@@ -13,13 +14,18 @@ from ._call.cancellation import Cancellation
 from ._call.in_flight import CallsInFlight
 from ._call.lending import CallSettings, Lender, OneCallLender
 from ._call.readiness import wait_until_ready
-from ._common.validation import check_logger, check_seconds
+from ._common.validation import check_logger, check_seconds, check_type
 from ._connection.endpoint import HeaderSource
 from ._connection.proxy import FROM_ENVIRONMENT
 from .calls import Calls
-from .options import Logger
+from .options import Logger, QueryKeywords, QueryOptions, query_options
 from .session import Session
 from .transports import DEFAULT_MAX_MESSAGE_SIZE, Transport, WebSocketTransport
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+else:
+    Unpack = Union  # see calls
 
 # What Client hands on to WebSocketTransport beside the URL.
 _OF_WEB_SOCKETS = tuple(a.name for a in attrs.fields(WebSocketTransport) if a.init and a.name != "ws_url")
@@ -50,6 +56,8 @@ class Client(Calls):
         drain_timeout (float or None): seconds to go on serving artifacts after the result. Default 60; None:
             no limit.
         logger: a ``logging.Logger`` or adapter. Default: the logger ``runtimeuse_sync``.
+        defaults (QueryOptions or None): the options of calls that are given none; the keywords of a call count
+            before them. ``invoke``, and ``stream`` of an ``InvocationMessage``, take none of them.
 
     Raises:
         TypeError, ValueError: for arguments that cannot be meant, with what to write instead.
@@ -74,6 +82,7 @@ class Client(Calls):
     cancel_poll_interval: float = attrs.field(default=0.25, kw_only=True)
     drain_timeout: Optional[float] = attrs.field(default=60.0, kw_only=True)
     logger: Optional[Logger] = attrs.field(default=None, kw_only=True)
+    defaults: Optional[QueryOptions] = attrs.field(default=None, kw_only=True)
     _transport: Transport = attrs.field(init=False)
     _in_flight: CallsInFlight = attrs.field(init=False, factory=CallsInFlight)
 
@@ -99,6 +108,8 @@ class Client(Calls):
         check_seconds("drain_timeout", self.drain_timeout)
         check_seconds("cancel_poll_interval", self.cancel_poll_interval, none_means=None)
         check_logger(self.logger)
+        if self.defaults is not None:
+            check_type("defaults", self.defaults, QueryOptions, "QueryOptions(...)")
 
     def __repr__(self) -> str:
         where = self._transport.endpoint if isinstance(self._transport, WebSocketTransport) else "custom transport"
@@ -108,6 +119,45 @@ class Client(Calls):
         cls: type[Any] = type(self)
         return _rebuild, (cls, {a.name: getattr(self, a.name) for a in attrs.fields(cls) if a.init})
 
+    @classmethod
+    def from_env(cls, **settings: Any) -> Client:
+        """A client of the runtime that the environment names.
+
+        ``RUNTIMEUSE_URL`` is its URL; ``RUNTIMEUSE_TOKEN``, if set, is sent as ``Authorization: Bearer …``.
+
+        Args:
+            settings: those of ``Client`` beside its ``ws_url``; ``headers``, a mapping here, count before the token.
+
+        Raises:
+            ValueError: ``RUNTIMEUSE_URL`` is not set, or one of them cannot be meant.
+
+        >>> Client.from_env()
+        Traceback (most recent call last):
+        ...
+        ValueError: RUNTIMEUSE_URL is not set: where the runtime listens, such as ws://localhost:8080
+        """
+        url, token = os.environ.get("RUNTIMEUSE_URL"), os.environ.get("RUNTIMEUSE_TOKEN")
+        if not url:
+            raise ValueError("RUNTIMEUSE_URL is not set: where the runtime listens, such as ws://localhost:8080")
+        if token:
+            headers = settings.get("headers")
+            if callable(headers):
+                raise TypeError("headers must be a mapping beside RUNTIMEUSE_TOKEN; got a function")
+            settings["headers"] = {"Authorization": f"Bearer {token}", **(headers or {})}
+        return cls(url, **settings)
+
+    def with_options(self, **keywords: Unpack[QueryKeywords]) -> Client:
+        """A new client, with ``defaults`` changed by ``keywords``: for what is the same in several calls.
+
+        Raises:
+            TypeError, ValueError: for options that cannot be meant, with what to write instead.
+
+        >>> brief = client.with_options(system_prompt="Be brief.", timeout=60)
+        >>> brief.query("hello").data.text
+        'hello'
+        """
+        return attrs.evolve(self, defaults=query_options(self.defaults, None, keywords))
+
     def session(self) -> Session:
         """A connection for several requests (since runtime 0.11): a context manager.
 
@@ -115,7 +165,7 @@ class Client(Calls):
         ...     session.query("hello", QueryOptions(system_prompt="")).data.text
         'hello'
         """
-        return Session(self._transport, self._call_settings(), self._in_flight)
+        return Session(self._transport, self._call_settings(), self._in_flight, self.defaults)
 
     def _call_settings(self) -> CallSettings:
         return CallSettings(
@@ -126,6 +176,9 @@ class Client(Calls):
 
     def _new_lender(self) -> Lender:
         return OneCallLender(self._transport, self._call_settings(), self._in_flight)
+
+    def _defaults(self) -> Optional[QueryOptions]:
+        return self.defaults
 
     def abort(self) -> None:
         """Cancel every call in flight on this client, from any thread, at once; without any, do nothing.

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, Optional, TypedDict, Union
 
 import attrs
 from attrs import define, field, frozen
@@ -118,7 +118,7 @@ class QueryOptions(_RequestOptions):
     """The options of ``query()``.
 
     Attributes:
-        system_prompt (str): the agent's instructions.
+        system_prompt (str): the agent's instructions. Default: none.
         model (str or None): the model to use. Default: the runtime's own.
         output_format_json_schema_str (str or None): a JSON text ``{"type": "json_schema", "schema": {…}}``;
             with it ``result.data`` is a ``StructuredOutputResult``, without it a ``TextResult``.
@@ -147,7 +147,7 @@ class QueryOptions(_RequestOptions):
     300
     """
 
-    system_prompt: str
+    system_prompt: str = ""
     model: Optional[str] = None
     output_format_json_schema_str: Optional[str] = None
     agent_env: Optional[dict[str, str]] = field(default=None, repr=False)
@@ -199,3 +199,71 @@ class ExecuteCommandsOptions(_RequestOptions):
         'ls'
         """
         return m.CommandExecutionMessage(commands=list(commands), **self._fields_of(m.CommandExecutionMessage))
+
+
+# --- the same as keywords -------------------------------------------------------------------------------
+
+
+class _RequestKeywords(TypedDict, total=False):
+    source_id: Optional[str]
+    secrets_to_redact: list[str]
+    artifacts_dirs: Optional[list[str]]
+    artifacts_ignore_content: Optional[str]
+    on_assistant_message: Optional[OnAssistantMessageCallback]
+    on_command_output: Optional[OnCommandOutputCallback]
+    on_artifact_upload_request: Optional[OnArtifactUploadRequestCallback]
+    on_error_message: Optional[OnErrorMessageCallback]
+    on_heartbeat: Optional[OnHeartbeatCallback]
+    is_cancelled: Optional[IsCancelledCallback]
+    timeout: Optional[float]
+    idle_timeout: Optional[float]
+    logger: Optional[Logger]
+
+
+class QueryKeywords(_RequestKeywords, total=False):
+    """The fields of ``QueryOptions``, as keywords of a call.
+
+    >>> keywords: QueryKeywords = {"system_prompt": "Be brief.", "timeout": 60}
+    >>> QueryOptions(**keywords).timeout
+    60
+    """
+
+    system_prompt: str
+    model: Optional[str]
+    output_format_json_schema_str: Optional[str]
+    agent_env: Optional[dict[str, str]]
+    pre_agent_downloadables: Optional[list[m.RuntimeEnvironmentDownloadableInterface]]
+    pre_agent_invocation_commands: Optional[list[m.CommandInterface]]
+    post_agent_invocation_commands: Optional[list[m.CommandInterface]]
+
+
+class ExecuteCommandsKeywords(_RequestKeywords, total=False):
+    """The fields of ``ExecuteCommandsOptions``, as keywords of a call.
+
+    >>> keywords: ExecuteCommandsKeywords = {"timeout": 60}
+    >>> ExecuteCommandsOptions(**keywords).timeout
+    60
+    """
+
+    pre_execution_downloadables: Optional[list[m.RuntimeEnvironmentDownloadableInterface]]
+
+
+def query_options(
+    defaults: Optional[QueryOptions], options: Optional[QueryOptions], keywords: QueryKeywords
+) -> QueryOptions:
+    """The options of one call: ``options`` instead of the client's ``defaults``, and ``keywords`` over either."""
+    if options is not None:
+        check_type("options", options, QueryOptions, "QueryOptions(...)")
+    base = options or defaults
+    return QueryOptions(**keywords) if base is None else attrs.evolve(base, **keywords)
+
+
+def execute_commands_options(
+    defaults: Optional[QueryOptions], options: Optional[ExecuteCommandsOptions], keywords: ExecuteCommandsKeywords
+) -> ExecuteCommandsOptions:
+    """The same for commands; of ``defaults`` it takes what commands have as well."""
+    if options is not None:
+        check_type("options", options, ExecuteCommandsOptions, "ExecuteCommandsOptions(...)")
+        return attrs.evolve(options, **keywords)
+    inherited = {} if defaults is None else defaults._fields_of(ExecuteCommandsOptions)
+    return ExecuteCommandsOptions(**{**inherited, **keywords})

@@ -7,6 +7,7 @@ from typing import Any, Generic, Optional, TypeVar, Union
 
 from . import messages as m
 from ._call import waits
+from ._call.callbacks import Callbacks
 from ._call.lending import Lender
 from ._call.limits import Limits
 from ._call.request_loop import RequestLoop
@@ -36,11 +37,19 @@ class Run(Generic[ResultT]):
     'hi'
     """
 
-    def __init__(self, lender: Lender, request: Request, result_cls: type[ResultT], options: CallOptions) -> None:
+    def __init__(
+        self,
+        lender: Lender,
+        request: Request,
+        result_cls: type[ResultT],
+        options: CallOptions,
+        callbacks: Optional[Callbacks] = None,
+    ) -> None:
         self._lender = lender
         self._request = request
         self._result_cls = result_cls
         self._options = options
+        self._callbacks = callbacks or Callbacks()  # called by iterating
         self._cancellation = lender.settings.cancellation(options.is_cancelled)
         self._is_entered = False
         self._loop: Optional[RequestLoop] = None
@@ -125,6 +134,7 @@ class Run(Generic[ResultT]):
     def __next__(self) -> m.AgentRuntimeMessageInterface:
         self._entered()
         message: m.AgentRuntimeMessageInterface = next(self._messages)
+        self._callbacks.call((message,))
         return message
 
     def deliveries(self) -> Iterator[Any]:

@@ -12,7 +12,7 @@ from ._call.waits import CLOSE_WAIT, IMPATIENT_CLOSE_WAIT
 from ._protocol.exchange import Exchange
 from .calls import Calls
 from .exceptions import RuntimeUseError
-from .options import CallOptions
+from .options import CallOptions, QueryOptions
 from .transports import Transport
 
 
@@ -34,9 +34,16 @@ class Session(Calls):
     ('one', 'two')
     """
 
-    def __init__(self, transport: Transport, settings: CallSettings, in_flight: CallsInFlight) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        settings: CallSettings,
+        in_flight: CallsInFlight,
+        defaults: Optional[QueryOptions] = None,
+    ) -> None:
         self._lender = SessionLender(transport, settings)
         self._of_client = in_flight
+        self._default_options = defaults
 
     def __repr__(self) -> str:
         lender = self._lender
@@ -97,3 +104,6 @@ class Session(Calls):
 
     def _new_lender(self) -> Lender:
         return self._lender
+
+    def _defaults(self) -> Optional[QueryOptions]:
+        return self._default_options

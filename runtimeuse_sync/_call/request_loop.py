@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Callable, Optional
 
 from .. import messages as m
-from .._common.validation import kind
-from .._protocol.codec import RawResult, UnknownMessage, structure_result
+from .._protocol.codec import UnknownMessage
 from .._protocol.exchange import Action, Exchange, State
 from ..exceptions import CancelledException, ConnectionFailedError, ConnectionLostError, ProtocolError, RuntimeUseError
 from ..options import CallOptions, Logger
@@ -18,6 +17,7 @@ from . import waits
 from .cancellation import Cancellation
 from .cancelling import Canceller
 from .channel import Channel
+from .conversions import as_result, as_upload_result
 from .limits import Limits
 from .ticker import Ticker
 
@@ -207,7 +207,7 @@ class RequestLoop:
 
     def _resolve(self, message: Any) -> Iterator[Any]:
         try:
-            result = _as_result(message, self._result_cls)
+            result = as_result(message, self._result_cls)
         except ProtocolError as error:
             self.exchange.disconnect(error)
             return
@@ -234,7 +234,7 @@ class RequestLoop:
         if on_artifact is None:
             self._logger.warning("the runtime offers an artifact, but there is no on_artifact_upload_request")
             return
-        where = _as_upload_result(on_artifact(request))
+        where = as_upload_result(on_artifact(request))
         self._channel.connection.send(
             m.ArtifactUploadResponseMessageInterface(
                 filename=request.filename,
@@ -284,26 +284,3 @@ def _second_request_refused(error: ConnectionLostError) -> ConnectionLostError:
     )
     explained.__cause__ = error
     return explained
-
-
-def _as_result(message: Any, result_cls: type) -> Any:
-    if isinstance(message, result_cls):
-        return message
-    if isinstance(message, RawResult) and issubclass(result_cls, m.ResultMessageInterface):
-        return structure_result(message, result_cls)
-    if isinstance(message, RawResult) or not issubclass(result_cls, type(message)):
-        kind = getattr(message, "message_type", "result_message")
-        raise ProtocolError(f"a result that answers another kind of request: {kind}")
-    raise ProtocolError(f"the transport brought a {type(message).__name__}, not a {result_cls.__name__}")
-
-
-def _as_upload_result(answer: Any) -> m.ArtifactUploadResult:
-    if isinstance(answer, m.ArtifactUploadResult):
-        return answer
-    if isinstance(answer, tuple) and len(answer) == 2:
-        return m.ArtifactUploadResult(presigned_url=answer[0], content_type=answer[1])
-    what, answer = kind(answer), None  # who reports locals with an exception must not report a presigned URL
-    raise TypeError(
-        "on_artifact_upload_request must return an ArtifactUploadResult or a (presigned_url, content_type) tuple; "
-        f"it returned {what}"
-    )

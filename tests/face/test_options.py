@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from typing import Any, Callable
+from typing import Any, Callable, get_type_hints
 
 import attrs
 import pytest
@@ -13,8 +13,12 @@ import pytest
 from runtimeuse_sync import messages as m
 from runtimeuse_sync.options import (
     CallOptions,
+    ExecuteCommandsKeywords,
     ExecuteCommandsOptions,
+    QueryKeywords,
     QueryOptions,
+    execute_commands_options,
+    query_options,
 )
 
 BOTH = [functools.partial(QueryOptions, system_prompt="s"), ExecuteCommandsOptions]
@@ -43,6 +47,7 @@ def test_a_call_needs_no_options() -> None:
             "timeout",
             "idle_timeout",
             "logger",
+            "tick",
         ]
     )
 
@@ -153,9 +158,43 @@ def test_options_are_given_by_name(options: Options) -> None:
         options(timeot=5)
 
 
-def test_a_query_needs_a_system_prompt() -> None:
-    with pytest.raises(TypeError, match="system_prompt"):
-        QueryOptions()  # type: ignore[call-arg]
+def test_a_query_needs_no_system_prompt() -> None:
+    assert QueryOptions().invocation("Hello").system_prompt == ""
+
+
+@pytest.mark.parametrize(
+    ("keywords", "options"), [(QueryKeywords, QueryOptions), (ExecuteCommandsKeywords, ExecuteCommandsOptions)]
+)
+def test_every_option_is_a_keyword_of_the_same_type(keywords: Any, options: type) -> None:
+    fields = {a.name: a.type for a in attrs.fields(options)}
+    assert get_type_hints(keywords) == {name: get_type_hints(options)[name] for name in fields}
+
+
+def test_the_options_of_a_call_are_the_nearest_that_are_given() -> None:
+    defaults, options = QueryOptions(model="small", timeout=5), QueryOptions(model="large")
+    assert query_options(None, None, {}) == QueryOptions()
+    assert query_options(defaults, None, {}) == defaults
+    assert query_options(defaults, options, {}) == options
+    assert query_options(defaults, None, {"timeout": 9}) == QueryOptions(model="small", timeout=9)
+    assert query_options(defaults, options, {"timeout": 9}) == QueryOptions(model="large", timeout=9)
+    assert defaults == QueryOptions(model="small", timeout=5)
+
+
+def test_commands_take_of_the_defaults_what_is_theirs_as_well() -> None:
+    defaults = QueryOptions(model="small", timeout=5, secrets_to_redact=["s3cret"])
+    expected = ExecuteCommandsOptions(timeout=5, secrets_to_redact=["s3cret"])
+    assert execute_commands_options(defaults, None, {}) == expected
+    assert execute_commands_options(defaults, None, {"timeout": 9}) == attrs.evolve(expected, timeout=9)
+    assert execute_commands_options(defaults, ExecuteCommandsOptions(), {}) == ExecuteCommandsOptions()
+
+
+def test_keywords_are_checked_as_options_are() -> None:
+    with pytest.raises(ValueError, match="timeout must be a positive number"):
+        query_options(QueryOptions(), None, {"timeout": -1})
+    with pytest.raises(TypeError, match="sytem_prompt"):
+        query_options(None, None, {"sytem_prompt": "Be brief."})  # type: ignore[typeddict-unknown-key]
+    with pytest.raises(TypeError, match=r"^options must be QueryOptions\(\.\.\.\); got a dict$"):
+        query_options(None, {}, {})  # type: ignore[arg-type]
 
 
 @each_class
@@ -216,7 +255,7 @@ def test_a_value_of_the_wrong_type_is_refused_before_anything_is_sent(name: str)
 
 def test_every_option_of_a_call_or_a_message_can_be_given_to_a_query() -> None:
     own = {"on_assistant_message", "on_command_output", "on_heartbeat"}
-    call = set(attrs.fields_dict(CallOptions))
+    call = set(attrs.fields_dict(CallOptions)) - {"tick"}  # which is for streams alone
     invocation = set(attrs.fields_dict(m.InvocationMessage)) - {"user_prompt", "message_type"}
     execution = set(attrs.fields_dict(m.CommandExecutionMessage)) - {"commands", "message_type"}
     assert set(attrs.fields_dict(QueryOptions)) == own | call | invocation

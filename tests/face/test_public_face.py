@@ -17,7 +17,7 @@ import attrs
 import pytest
 
 import runtimeuse_sync
-from runtimeuse_sync import Client, Run, RuntimeUseClient, RuntimeUseSession, Session
+from runtimeuse_sync import Client, QueryOptions, Run, RuntimeUseClient, RuntimeUseSession, Session
 from runtimeuse_sync import messages as m
 
 # Names that the asyncio client has, and that moving over must find.
@@ -168,11 +168,14 @@ def test_every_field_is_explained(cls: type) -> None:
 def test_every_argument_is_explained(method: Any) -> None:
     explained = inspect.getdoc(method) or ""
     for name in inspect.signature(method).parameters:
-        assert name == "self" or name in explained, name
+        assert name in ("self", "args") or name in explained, name  # which args there are, the text says
     assert "Raises:" in explained
 
 
 # --- signatures -------------------------------------------------------------------------------------------
+
+
+_MANY = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 
 
 def shape(function: Any) -> list[str]:
@@ -181,7 +184,10 @@ def shape(function: Any) -> list[str]:
     for parameter in inspect.signature(function).parameters.values():
         if parameter.name == "self":
             continue
-        if parameter.kind is parameter.KEYWORD_ONLY and "*" not in parts:
+        if parameter.kind in _MANY:
+            parts.append(_MANY[parameter.kind] + parameter.name)
+            continue
+        if parameter.kind is parameter.KEYWORD_ONLY and not any(part.startswith("*") for part in parts):
             parts.append("*")
         default = "" if parameter.default is parameter.empty else f"={default_of(parameter.default)}"
         parts.append(parameter.name + default)
@@ -207,6 +213,7 @@ def test_what_a_client_takes() -> None:
         "cancel_poll_interval=0.25",
         "drain_timeout=60.0",
         "logger=None",
+        "defaults=None",
     ]
 
 
@@ -227,15 +234,21 @@ def test_what_the_calls_take(cls: type) -> None:
         "on_heartbeat=None",
         *CALL,
     ]
-    assert shape(cls.query) == ["prompt", "options"]  # type: ignore[attr-defined]
-    assert shape(cls.execute_commands) == ["commands", "options=None", "*", "check=False"]  # type: ignore[attr-defined]
-    assert shape(cls.stream) == [  # type: ignore[attr-defined]
-        "invocation",
-        "result_message_cls=ResultMessageInterface",
+    assert shape(cls.query) == ["prompt", "options=None", "**keywords"]  # type: ignore[attr-defined]
+    assert shape(cls.execute_commands) == [  # type: ignore[attr-defined]
+        "commands",
+        "options=None",
         "*",
-        "on_artifact_upload_request=None",
-        "on_error_message=None",
-        *CALL,
+        "check=False",
+        "**keywords",
+    ]
+    assert shape(cls.stream) == ["invocation", "*args", "tick=None", "**keywords"]  # type: ignore[attr-defined]
+    assert shape(cls.stream_commands) == [  # type: ignore[attr-defined]
+        "commands",
+        "options=None",
+        "*",
+        "tick=None",
+        "**keywords",
     ]
     assert shape(cls.abort) == []  # type: ignore[attr-defined]
 
@@ -284,7 +297,34 @@ def test_a_client_has_its_defaults() -> None:
         "cancel_poll_interval": 0.25,
         "drain_timeout": 60.0,
         "logger": None,
+        "defaults": None,
     }
+
+
+def test_a_client_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RUNTIMEUSE_TOKEN", raising=False)
+    monkeypatch.setenv("RUNTIMEUSE_URL", "ws://sandbox.example.com")
+    client = Client.from_env(connect_timeout=5.0)
+    assert (client.ws_url, client.headers, client.connect_timeout) == ("ws://sandbox.example.com", None, 5.0)
+    monkeypatch.setenv("RUNTIMEUSE_TOKEN", "s3cret")
+    assert Client.from_env().headers == {"Authorization": "Bearer s3cret"}
+    headers = {"Authorization": "Basic x", "X-Trace": "1"}
+    assert Client.from_env(headers=headers).headers == headers
+    with pytest.raises(TypeError, match=r"^headers must be a mapping beside RUNTIMEUSE_TOKEN; got a function$"):
+        Client.from_env(headers=dict)
+    monkeypatch.delenv("RUNTIMEUSE_URL")
+    with pytest.raises(ValueError, match=r"^RUNTIMEUSE_URL is not set: where the runtime listens"):
+        Client.from_env()
+
+
+def test_a_client_with_other_options_is_another_client() -> None:
+    client = Client("ws://localhost:8080", connect_timeout=5.0, defaults=QueryOptions(model="small"))
+    other = client.with_options(timeout=9)
+    assert other is not client
+    assert configuration(other) == {**configuration(client), "defaults": QueryOptions(model="small", timeout=9)}
+    assert client.defaults == QueryOptions(model="small")
+    with pytest.raises(TypeError, match=r"^defaults must be QueryOptions\(\.\.\.\); got a dict$"):
+        Client("ws://localhost:8080", defaults={})  # type: ignore[arg-type]
 
 
 def test_a_client_does_not_change() -> None:

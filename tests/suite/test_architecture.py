@@ -47,6 +47,8 @@ ORDER = {
         "cancellation",
         "limits",
         "ticker",
+        "callbacks",
+        "conversions",
         "in_flight",
         "channel",
         "lock",

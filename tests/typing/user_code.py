@@ -23,6 +23,7 @@ from runtimeuse_sync import (
     Client,
     CommandExecutionMessage,
     CommandExecutionResult,
+    CommandExecutionResultMessageInterface,
     CommandFailedError,
     CommandInterface,
     CommandOutputMessageInterface,
@@ -38,6 +39,7 @@ from runtimeuse_sync import (
     QueryOptions,
     QueryResult,
     ResultMessageInterface,
+    Run,
     RuntimeEnvironmentDownloadableInterface,
     RuntimeUseClient,
     StructuredOutputResult,
@@ -234,6 +236,19 @@ def errors(client: Client) -> object:
         return None
 
 
+def keywords(client: Client) -> None:
+    assert_type(client.query("Hello", system_prompt="Be brief.", timeout=60), QueryResult)
+    assert_type(client.query("Hello", QueryOptions(), is_cancelled=threading.Event()), QueryResult)
+    assert_type(client.with_options(model="large"), Client)
+    assert_type(Client.from_env(connect_timeout=5.0), Client)
+    with client.stream("Hello", timeout=60, tick=1.0) as run:
+        assert_type(run, Run[ResultMessageInterface])
+    commands = [CommandInterface(command="ls")]
+    assert_type(client.execute_commands(commands, timeout=60, check=True), CommandExecutionResult)
+    with client.stream_commands(commands, timeout=60) as command_run:
+        assert_type(command_run.result, CommandExecutionResultMessageInterface)
+
+
 def mistakes(client: Client) -> None:
     def on_artifact_without_type(request: ArtifactUploadRequestMessageInterface) -> str:
         return request.filename
@@ -241,8 +256,10 @@ def mistakes(client: Client) -> None:
     client.invoke(INVOCATION, result_message_cls=dict)  # type: ignore[type-var]
     client.invoke(INVOCATION, on_artifact_upload_request=on_artifact_without_type)  # type: ignore[arg-type]
     client.invoke(INVOCATION, timeout="300")  # type: ignore[arg-type]
-    client.query("Hello")  # type: ignore[call-arg]
-    client.query("Hello", QueryOptions())  # type: ignore[call-arg]
+    client.query("Hello", sytem_prompt="Be brief.")  # type: ignore[call-arg]
+    client.query("Hello", timeout="60")  # type: ignore[arg-type]
+    client.execute_commands([CommandInterface(command="ls")], model="large")  # type: ignore[call-arg]
+    client.stream("Hello", result_message_cls=ResultMessageInterface)  # type: ignore[call-overload]
     client.execute_commands(["ls"])  # type: ignore[list-item]
     InvocationMessage(system_prompt="Be brief.")  # type: ignore[call-arg]
     CommandExecutionMessage(commands=CommandInterface(command="ls"))  # type: ignore[arg-type]
