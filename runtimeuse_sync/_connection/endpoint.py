@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Any, Callable, Optional, Union
@@ -11,6 +10,7 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import attrs
 
+from .._common.hosts import bracketed, is_loopback
 from .._common.validation import check_callable, check_type, kind
 
 Headers = Mapping[str, str]
@@ -34,18 +34,6 @@ class Endpoint:
     port: int
     target: str = attrs.field(repr=False)
     authorization: Optional[str] = attrs.field(repr=False)
-    is_loopback: bool = attrs.field(init=False, repr=False)
-
-    @is_loopback.default
-    def _look_at_host(self) -> bool:
-        name = self.host.rstrip(".")
-        if name == "localhost" or name.endswith(".localhost"):
-            return True
-        try:
-            address = ipaddress.ip_address(self.host)
-        except ValueError:
-            return False
-        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.authority}"
@@ -53,8 +41,12 @@ class Endpoint:
     @property
     def authority(self) -> str:
         """``host[:port]``, as the Host header wants it."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        host = bracketed(self.host)
         return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        return is_loopback(self.host)
 
     @property
     def is_secure(self) -> bool:
