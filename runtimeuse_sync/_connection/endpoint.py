@@ -18,7 +18,7 @@ HeaderSource = Union[Headers, Callable[[], Headers], None]
 
 _SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 _DEFAULT_PORTS = {"ws": 80, "wss": 443}
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
 # RFC 7230: visible characters, and spaces or tabs between them. Above all no CR, LF or NUL.
 _FIELD_VALUE = re.compile(r"(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?")
@@ -130,7 +130,7 @@ def read_headers(source: HeaderSource) -> list[tuple[str, str]]:
 def _checked_header(name: Any, value: Any) -> tuple[str, str]:
     if not isinstance(name, str) or not isinstance(value, str):
         raise TypeError("headers must map str to str")
-    if not _TOKEN.fullmatch(name):
+    if not TOKEN.fullmatch(name):
         raise ValueError("a header name has characters that HTTP does not allow in it")
     if name.lower() in _HANDSHAKE_HEADERS or name.lower().startswith("sec-websocket-"):
         raise ValueError(f"the header {name} belongs to the WebSocket handshake; leave it out")

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import attrs
 
 from .._common.validation import check_type
-from ..exceptions import ConnectionFailedError
 from .endpoint import Endpoint, basic_authorization
+from .failures import cannot_connect
 
 FROM_ENVIRONMENT = "env"
 
@@ -36,17 +36,24 @@ def choose(endpoint: Endpoint, setting: Optional[str]) -> Optional[Proxy]:
         return None
     if setting != FROM_ENVIRONMENT:
         return parse_proxy(setting)
+    try:
+        return _from_environment(endpoint)
+    except ValueError as error:
+        complaint = str(error)
+    # Raised here, where nothing holds the proxy's URL: reporters show the variables of an exception's frames.
+    raise cannot_connect(
+        endpoint,
+        f"the environment's proxy (HTTPS_PROXY, HTTP_PROXY or ALL_PROXY) cannot be used: {complaint}; "
+        "unset it, or give Client(..., proxy=None)",
+        "bad proxy",
+    )
+
+
+def _from_environment(endpoint: Endpoint) -> Optional[Proxy]:
     url = _environment_proxy(endpoint)
     if url is None:
         return None
-    try:
-        return parse_proxy(url if "://" in url else f"http://{url}")
-    except ValueError as error:
-        raise ConnectionFailedError(
-            f"cannot connect to {endpoint}: the environment's proxy (HTTPS_PROXY, HTTP_PROXY or ALL_PROXY) cannot be "
-            f"used: {error}; unset it, or give Client(..., proxy=None)",
-            reason="bad proxy",
-        ) from None
+    return parse_proxy(url if "://" in url else f"http://{url}")
 
 
 def parse_proxy(url: Any) -> Proxy:

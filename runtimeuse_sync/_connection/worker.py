@@ -19,7 +19,8 @@ from .._common.deadline import Deadline
 from .._common.wakeup import Waker
 from .._protocol.frames import Binary, Close, Event, FrameDecoder, Opcode, Payload, Ping, encode_close, encode_frame
 from ..exceptions import ConnectionFailedError, ConnectionLostError, ProtocolError, RuntimeUseError
-from .connecting import AbandonedError, Dialer, Selector, Socket, Stream, words
+from .connecting import AbandonedError, Dialer, Selector, Socket, Stream
+from .failures import system_failure, words
 from .inbox import Inbox
 from .keepalive import Keepalive
 
@@ -190,6 +191,8 @@ class Worker:
             self._lose(_ABNORMAL, f"{name} in the connection thread", error)
         else:
             failure = not_started(self._dialer, name)
+            if isinstance(error, OSError):
+                failure = system_failure(self._dialer.endpoint, error)
             failure.__cause__ = error
             self._finish(failure)
 
