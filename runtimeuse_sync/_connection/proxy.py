@@ -8,11 +8,13 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from .._common.tracebacks import hides_arguments
 from .._common.validation import check_type
-from .endpoint import Endpoint, basic_authorization
+from .endpoint import UNPRINTABLE, Endpoint, basic_authorization
 from .failures import cannot_connect
 
 FROM_ENVIRONMENT = "env"
+_UNREADABLE = "the proxy's URL cannot be parsed; write it as in 'http://proxy:3128'"
 
 
 @attrs.frozen
@@ -24,6 +26,7 @@ class Proxy:
     authorization: Optional[str] = attrs.field(repr=False)
 
 
+@hides_arguments
 def check_setting(setting: Any) -> None:
     """Refuse what ``Client(proxy=…)`` cannot use."""
     if setting is not None and setting != FROM_ENVIRONMENT:
@@ -56,6 +59,7 @@ def _from_environment(endpoint: Endpoint) -> Optional[Proxy]:
     return parse_proxy(url if "://" in url else f"http://{url}")
 
 
+@hides_arguments
 def parse_proxy(url: Any) -> Proxy:
     """Take a proxy's URL apart.
 
@@ -67,7 +71,9 @@ def parse_proxy(url: Any) -> Proxy:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise ValueError("the proxy's URL cannot be parsed; write it as in 'http://proxy:3128'") from None
+        raise ValueError(_UNREADABLE) from None
+    if UNPRINTABLE.search(url):
+        raise ValueError(_UNREADABLE)
     if parts.scheme != "http" or not host:
         raise ValueError("only HTTP proxies are supported: write the proxy as in 'http://proxy:3128', or None for none")
     return Proxy(host, 80 if port is None else port, basic_authorization(parts.username, parts.password))

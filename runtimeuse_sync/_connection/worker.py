@@ -13,8 +13,6 @@ from collections import deque
 from collections.abc import Collection
 from typing import Any, Callable, Optional
 
-import attrs
-
 from .._common.deadline import Deadline
 from .._common.wakeup import Waker
 from .._protocol.frames import Binary, Close, Event, FrameDecoder, Opcode, Payload, Ping, encode_close, encode_frame
@@ -23,6 +21,7 @@ from .connecting import AbandonedError, Dialer, Selector, Socket, Stream
 from .failures import system_failure, words
 from .inbox import Inbox
 from .keepalive import Keepalive
+from .settings import ConnectionSettings
 
 logger = logging.getLogger(__name__)
 
@@ -39,16 +38,6 @@ LINGER = 1.0
 _ABNORMAL = 1006
 # What a read without anything to read raises.
 _NOTHING_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class ConnectionSettings:
-    """What ``Client`` was told about connections; seconds and bytes."""
-
-    connect_timeout: Optional[float]
-    ping_interval: Optional[float]
-    ping_timeout: Optional[float]
-    max_message_size: Optional[int]
 
 
 class Worker:
