@@ -9,7 +9,8 @@ from __future__ import annotations
 import selectors
 import socket
 import ssl
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Callable, Optional, Union
 
@@ -19,7 +20,7 @@ from .._common.deadline import Deadline
 from .._common.wakeup import Waker
 from ..exceptions import ConnectionFailedError
 from . import upgrade
-from .addresses import AddressRace
+from .addresses import Address, AddressRace
 from .endpoint import Endpoint
 from .failures import cannot_connect, system_failure, words
 from .proxy import Proxy
@@ -187,9 +188,7 @@ class _Attempt:
     def _connect(self) -> None:
         proxy = self.dialer.proxy
         host, port = (proxy.host, proxy.port) if proxy else (self.endpoint.host, self.endpoint.port)
-        # The one wait that nothing can cut short. The caller does not sit it out: see WebSocketConnection.
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        race = AddressRace(addresses, self._wait_to_write, self.deadline)
+        race = AddressRace(_look_up(host, port), self._wait_to_write, self.deadline)
         try:
             self.sock = race.run()
         finally:
@@ -229,7 +228,23 @@ class _Attempt:
         return Stream(self.sock, reader.rest())
 
 
+def _look_up(host: str, port: int) -> Sequence[Address]:
+    """The host's addresses. The one wait that nothing can cut short; ``WebSocketConnection`` does not sit it out."""
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except socket.gaierror:
+        # Without a descriptor to ask with, the resolver says that it does not know the name. Then this raises.
+        socket.socket().close()
+        raise
+
+
 @lru_cache(maxsize=1)
 def default_ssl_context() -> ssl.SSLContext:
     """The system's authorities, verified. Made once: reading them takes longer than a handshake."""
-    return ssl.create_default_context()
+    context = ssl.create_default_context()
+    file = ssl.get_default_verify_paths().cafile
+    if file and not context.cert_store_stats()["x509"]:
+        # OpenSSL passes over a file that it cannot open, for want of a descriptor too. Kept, it would trust nobody.
+        with suppress(ssl.SSLError):  # there is no certificate in it: those of the folder may do
+            context.load_verify_locations(file)
+    return context

@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -281,6 +284,67 @@ def test_descriptors_that_run_out_are_named_with_the_limit(
     assert limit in str(caught.value)
     assert "make fewer calls at once" in str(caught.value)
     assert caught.value.reason == os.strerror(code).lower()
+
+
+WITHOUT_DESCRIPTORS = """
+import os, resource, sys
+import encodings.idna, websocket
+from runtimeuse_sync import Client, ConnectionFailedError, InvocationMessage
+
+def descriptors():
+    try:
+        while True:
+            yield os.open(os.devnull, os.O_RDONLY)
+    except OSError:
+        pass
+
+url, spare = sys.argv[1], int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+taken = list(descriptors())
+for number in taken[:spare]:
+    os.close(number)
+for limit in ("short", "enough"):
+    try:
+        Client(url, proxy=None, connect_timeout=30).invoke(InvocationMessage(system_prompt="", user_prompt=""))
+    except ConnectionFailedError as error:
+        print(limit, error)
+    else:
+        print(limit, "connected")
+    for number in taken[spare:]:
+        os.close(number)
+    taken = []
+"""
+
+
+def without_descriptors(url: str, spare: int, **environment: str) -> list[str]:
+    """What a process says that has ``spare`` descriptors left, and then what it says when it has enough."""
+    pytest.importorskip("resource")
+    command = [sys.executable, "-c", WITHOUT_DESCRIPTORS, url, str(spare)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=50, env={**os.environ, **environment}, check=True
+    )
+    return done.stdout.splitlines()
+
+
+SHORT = "too many open files.*; this process may have 64 open"
+
+
+@pytest.mark.parametrize("spare", range(4))
+def test_a_host_is_not_called_unknown_for_want_of_descriptors(spare: int) -> None:
+    short, enough = without_descriptors("ws://localhost:1", spare)
+    assert re.search(f"{SHORT}|connection refused", short), short
+    assert "connection refused" in enough
+
+
+def test_want_of_descriptors_does_not_leave_a_process_that_trusts_nobody(
+    scripted_runtime: Start, authority: trustme.CA
+) -> None:
+    runtime = scripted_runtime(generation("0.15"), ssl_context=server_context(authority, "127.0.0.1"))
+    with authority.cert_pem.tempfile() as file:
+        # Two are for the wake-up, one is for the socket; there is none for the file with the authorities.
+        short, enough = without_descriptors(runtime.url, 3, SSL_CERT_FILE=file)
+    assert re.search(SHORT, short), short
+    assert enough == "enough connected"
 
 
 def descriptor_limit() -> int:
