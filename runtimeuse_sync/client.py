@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import ssl
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 import attrs
@@ -14,27 +13,25 @@ from ._call.cancellation import Cancellation
 from ._call.in_flight import CallsInFlight
 from ._call.lending import CallSettings, Lender, OneCallLender
 from ._call.readiness import wait_until_ready
+from ._common.tracebacks import hides_arguments, made_without_a_trace
 from ._common.validation import check_logger, check_seconds, check_type
-from ._connection.endpoint import HeaderSource
-from ._connection.proxy import FROM_ENVIRONMENT
+from ._connection.settings import ConnectionSettings, by_name, changed
 from .calls import Calls
 from .options import Logger, QueryKeywords, QueryOptions, query_options
 from .session import Session
-from .transports import DEFAULT_MAX_MESSAGE_SIZE, Transport, WebSocketTransport
+from .transports import Transport, WebSocketTransport
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 else:
     Unpack = Union  # see calls
 
-# What Client hands on to WebSocketTransport beside the URL.
-_OF_WEB_SOCKETS = tuple(a.name for a in attrs.fields(WebSocketTransport) if a.init and a.name != "ws_url")
-
 _default_logger = logging.getLogger("runtimeuse_sync")
 
 
+@made_without_a_trace
 @attrs.frozen(eq=False)
-class Client(Calls):
+class Client(ConnectionSettings, Calls):
     """A client for an agent runtime. ``RuntimeUseClient`` is the same class.
 
     A client is configuration: immutable, picklable if what it was given is, safe to share between threads and
@@ -70,15 +67,8 @@ class Client(Calls):
     <Client: ws://localhost:8080>
     """
 
-    ws_url: Optional[str] = None
+    ws_url: Optional[str] = attrs.field(default=None, repr=False)  # in a subclass that attrs gives a repr, too
     transport: Optional[Transport] = None
-    headers: HeaderSource = attrs.field(default=None, kw_only=True)
-    ssl_context: Optional[ssl.SSLContext] = attrs.field(default=None, kw_only=True)
-    proxy: Optional[str] = attrs.field(default=FROM_ENVIRONMENT, kw_only=True)
-    connect_timeout: Optional[float] = attrs.field(default=60.0, kw_only=True)
-    ping_interval: Optional[float] = attrs.field(default=20.0, kw_only=True)
-    ping_timeout: Optional[float] = attrs.field(default=20.0, kw_only=True)
-    max_message_size: Optional[int] = attrs.field(default=DEFAULT_MAX_MESSAGE_SIZE, kw_only=True)
     cancel_poll_interval: float = attrs.field(default=0.25, kw_only=True)
     drain_timeout: Optional[float] = attrs.field(default=60.0, kw_only=True)
     logger: Optional[Logger] = attrs.field(default=None, kw_only=True)
@@ -94,15 +84,14 @@ class Client(Calls):
             raise ValueError("give ws_url or transport, not both")
         if not callable(getattr(self.transport, "connection", None)):
             raise TypeError("transport must have a method connection(), see runtimeuse_sync.transports.Transport")
-        for name in _OF_WEB_SOCKETS:
-            if getattr(self, name) != getattr(attrs.fields(Client), name).default:
-                raise ValueError(f"{name} is not for a transport of your own: give it to that instead")
+        for name in changed(self):
+            raise ValueError(f"{name} is not for a transport of your own: give it to that instead")
         return self.transport
 
     def _web_socket_transport(self) -> WebSocketTransport:
         if self.ws_url is None:
             raise ValueError("say where the runtime is: Client('ws://localhost:8080')")
-        return WebSocketTransport(self.ws_url, **{name: getattr(self, name) for name in _OF_WEB_SOCKETS})
+        return WebSocketTransport(self.ws_url, **by_name(self))
 
     def __attrs_post_init__(self) -> None:
         check_seconds("drain_timeout", self.drain_timeout)
@@ -112,7 +101,11 @@ class Client(Calls):
             check_type("defaults", self.defaults, QueryOptions, "QueryOptions(...)")
 
     def __repr__(self) -> str:
-        where = self._transport.endpoint if isinstance(self._transport, WebSocketTransport) else "custom transport"
+        # Missing if the client could not be made: reporters that show variables ask for its text even then.
+        transport = getattr(self, "_transport", None)
+        if transport is None:
+            return "<Client: incomplete>"
+        where = transport.endpoint if isinstance(transport, WebSocketTransport) else "custom transport"
         return f"<Client: {where}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -217,5 +210,6 @@ class Client(Calls):
 RuntimeUseClient = Client
 
 
+@hides_arguments
 def _rebuild(cls: type[Client], configuration: dict[str, Any]) -> Client:
     return cls(**configuration)

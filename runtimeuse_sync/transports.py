@@ -28,22 +28,19 @@ double) and pass it as ``Client(transport=…)``. ``encode_message`` and ``decod
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Sequence
 from typing import Any, Optional, Protocol, Union
 
 import attrs
 
-from ._common.validation import check_seconds, check_size, check_type
+from ._common.tracebacks import made_without_a_trace
 from ._connection import proxy
 from ._connection.connecting import Dialer
 from ._connection.connection import WebSocketConnection
-from ._connection.endpoint import Endpoint, HeaderSource, check_header_source, parse_url, read_headers
-from ._connection.worker import ConnectionSettings
+from ._connection.endpoint import Endpoint, checked_headers, current_headers, parse_url
+from ._connection.settings import ConnectionSettings, check_settings
 from ._protocol import codec
 from .messages import ClientMessage
-
-DEFAULT_MAX_MESSAGE_SIZE = 64 * 1024 * 1024
 
 
 class Connection(Protocol):
@@ -109,20 +106,16 @@ def decode_message(payload: Union[bytes, bytearray]) -> Any:
     return codec.decode_runtime_message(payload)
 
 
+@made_without_a_trace
 @attrs.frozen
-class WebSocketTransport:
+class WebSocketTransport(ConnectionSettings):
     """Connects over WebSocket: what ``Client(ws_url)`` uses.
 
     Args:
         ws_url (str): ws://, wss://, http:// or https://, with path and query. A user and password in it
             become an Authorization header.
-        headers (mapping, callable or None): sent with the handshake; a callable is asked at each connect.
-        ssl_context (ssl.SSLContext or None): default: the system's authorities, verified.
-        proxy (str or None): ``"env"`` (default), an ``http://`` URL, or None. Never used for loopback.
-        connect_timeout (float or None): seconds for host look-up, TCP, TLS and upgrade together. Default 60.
-        ping_interval (float or None): seconds between pings. Default 20; None: no pings.
-        ping_timeout (float or None): seconds that a ping's answer may take. Default 20.
-        max_message_size (int or None): bytes. Default 64 MiB.
+        headers, ssl_context, proxy, connect_timeout, ping_interval, ping_timeout, max_message_size: what they are for
+            ``Client``.
 
     Raises:
         TypeError, ValueError: for what cannot be used, with what to write instead.
@@ -134,13 +127,6 @@ class WebSocketTransport:
     """
 
     ws_url: str = attrs.field(repr=False)
-    headers: HeaderSource = attrs.field(default=None, kw_only=True, repr=False)
-    ssl_context: Optional[ssl.SSLContext] = attrs.field(default=None, kw_only=True, repr=False)
-    proxy: Optional[str] = attrs.field(default=proxy.FROM_ENVIRONMENT, kw_only=True, repr=False)
-    connect_timeout: Optional[float] = attrs.field(default=60.0, kw_only=True)
-    ping_interval: Optional[float] = attrs.field(default=20.0, kw_only=True)
-    ping_timeout: Optional[float] = attrs.field(default=20.0, kw_only=True)
-    max_message_size: Optional[int] = attrs.field(default=DEFAULT_MAX_MESSAGE_SIZE, kw_only=True)
     endpoint: Endpoint = attrs.field(init=False)
 
     @endpoint.default
@@ -148,14 +134,7 @@ class WebSocketTransport:
         return parse_url(self.ws_url)
 
     def __attrs_post_init__(self) -> None:
-        check_header_source(self.headers)
-        proxy.check_setting(self.proxy)
-        check_seconds("connect_timeout", self.connect_timeout)
-        check_seconds("ping_interval", self.ping_interval, none_means="no pings")
-        check_seconds("ping_timeout", self.ping_timeout)
-        check_size("max_message_size", self.max_message_size)
-        if self.ssl_context is not None:
-            check_type("ssl_context", self.ssl_context, ssl.SSLContext, "an ssl.SSLContext")
+        check_settings(self)
 
     def connection(self) -> WebSocketConnection:
         """A new connection, not yet opened. Asks ``headers`` if it is a callable.
@@ -165,14 +144,8 @@ class WebSocketTransport:
         """
         dialer = Dialer(
             endpoint=self.endpoint,
-            headers=read_headers(self.headers),
+            headers=checked_headers(current_headers(self.headers)),
             proxy=proxy.choose(self.endpoint, self.proxy),
             ssl_context=self.ssl_context,
         )
-        settings = ConnectionSettings(
-            connect_timeout=self.connect_timeout,
-            ping_interval=self.ping_interval,
-            ping_timeout=self.ping_timeout,
-            max_message_size=self.max_message_size,
-        )
-        return WebSocketConnection(dialer, settings, encode=codec.encode, decode=codec.decode_runtime_message)
+        return WebSocketConnection(dialer, self, encode=codec.encode, decode=codec.decode_runtime_message)

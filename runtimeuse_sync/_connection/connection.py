@@ -12,7 +12,8 @@ from .._protocol.frames import Opcode, Payload, encode_frame
 from ..exceptions import ConnectionFailedError
 from .connecting import Dialer
 from .inbox import Batch
-from .worker import ConnectionSettings, Worker, not_started
+from .settings import ConnectionSettings
+from .worker import Worker, not_started
 
 
 class WebSocketConnection:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Any, Callable, Optional, Union
@@ -11,6 +10,8 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import attrs
 
+from .._common.hosts import bracketed, is_loopback
+from .._common.tracebacks import hides_arguments
 from .._common.validation import check_callable, check_type, kind
 
 Headers = Mapping[str, str]
@@ -18,8 +19,9 @@ HeaderSource = Union[Headers, Callable[[], Headers], None]
 
 _SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 _DEFAULT_PORTS = {"ws": 80, "wss": 443}
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
+TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+# Half of a surrogate pair has no bytes to send.
+UNPRINTABLE = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
 # RFC 7230: visible characters, and spaces or tabs between them. Above all no CR, LF or NUL.
 _FIELD_VALUE = re.compile(r"(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?")
 _HANDSHAKE_HEADERS = frozenset({"upgrade", "connection"})
@@ -34,18 +36,6 @@ class Endpoint:
     port: int
     target: str = attrs.field(repr=False)
     authorization: Optional[str] = attrs.field(repr=False)
-    is_loopback: bool = attrs.field(init=False, repr=False)
-
-    @is_loopback.default
-    def _look_at_host(self) -> bool:
-        name = self.host.rstrip(".")
-        if name == "localhost" or name.endswith(".localhost"):
-            return True
-        try:
-            address = ipaddress.ip_address(self.host)
-        except ValueError:
-            return False
-        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.authority}"
@@ -53,14 +43,19 @@ class Endpoint:
     @property
     def authority(self) -> str:
         """``host[:port]``, as the Host header wants it."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        host = bracketed(self.host)
         return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        return is_loopback(self.host)
 
     @property
     def is_secure(self) -> bool:
         return self.scheme == "wss"
 
 
+@hides_arguments
 def parse_url(url: Any) -> Endpoint:
     """Take ``url`` apart; ws, wss, http (means ws) and https (means wss).
 
@@ -68,7 +63,7 @@ def parse_url(url: Any) -> Endpoint:
     'wss://box.example.com'
     """
     check_type("ws_url", url, str, "a str such as 'ws://localhost:8080'")
-    if _UNPRINTABLE.search(url):
+    if UNPRINTABLE.search(url):
         raise ValueError("ws_url has a space or a control character in it; percent-encode it")
     parts, port = _split(url)
     if parts.scheme not in _SCHEMES or not url[len(parts.scheme) :].startswith("://"):
@@ -117,17 +112,23 @@ def basic_authorization(username: Optional[str], password: Optional[str]) -> Opt
     return "Basic " + base64.b64encode(credentials.encode()).decode()
 
 
+@hides_arguments
 def check_header_source(headers: HeaderSource) -> None:
     """Refuse what can be seen to be wrong before the first connect."""
     if callable(headers):
         check_callable("headers", headers)
     else:
-        read_headers(headers)
+        checked_headers(headers)
 
 
-def read_headers(source: HeaderSource) -> list[tuple[str, str]]:
-    """The headers to send now; a callable is asked anew at each connect, for tokens expire."""
-    headers = source() if callable(source) else source
+def current_headers(source: HeaderSource) -> Any:
+    """The headers to send now, not yet checked; a callable is asked anew at each connect, for tokens expire."""
+    return source() if callable(source) else source
+
+
+@hides_arguments
+def checked_headers(headers: Any) -> list[tuple[str, str]]:
+    """The headers as they are sent; raises ``TypeError`` and ``ValueError`` for what HTTP forbids."""
     if headers is None:
         return []
     if not isinstance(headers, Mapping):
@@ -138,7 +139,7 @@ def read_headers(source: HeaderSource) -> list[tuple[str, str]]:
 def _checked_header(name: Any, value: Any) -> tuple[str, str]:
     if not isinstance(name, str) or not isinstance(value, str):
         raise TypeError("headers must map str to str")
-    if not _TOKEN.fullmatch(name):
+    if not TOKEN.fullmatch(name):
         raise ValueError("a header name has characters that HTTP does not allow in it")
     if name.lower() in _HANDSHAKE_HEADERS or name.lower().startswith("sec-websocket-"):
         raise ValueError(f"the header {name} belongs to the WebSocket handshake; leave it out")

@@ -8,11 +8,13 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from .._common.tracebacks import hides_arguments
 from .._common.validation import check_type
-from ..exceptions import ConnectionFailedError
-from .endpoint import Endpoint, basic_authorization
+from .endpoint import UNPRINTABLE, Endpoint, basic_authorization
+from .failures import cannot_connect
 
 FROM_ENVIRONMENT = "env"
+_UNREADABLE = "the proxy's URL cannot be parsed; write it as in 'http://proxy:3128'"
 
 
 @attrs.frozen
@@ -24,6 +26,7 @@ class Proxy:
     authorization: Optional[str] = attrs.field(repr=False)
 
 
+@hides_arguments
 def check_setting(setting: Any) -> None:
     """Refuse what ``Client(proxy=…)`` cannot use."""
     if setting is not None and setting != FROM_ENVIRONMENT:
@@ -36,19 +39,27 @@ def choose(endpoint: Endpoint, setting: Optional[str]) -> Optional[Proxy]:
         return None
     if setting != FROM_ENVIRONMENT:
         return parse_proxy(setting)
+    try:
+        return _from_environment(endpoint)
+    except ValueError as error:
+        complaint = str(error)
+    # Raised here, where nothing holds the proxy's URL: reporters show the variables of an exception's frames.
+    raise cannot_connect(
+        endpoint,
+        f"the environment's proxy (HTTPS_PROXY, HTTP_PROXY or ALL_PROXY) cannot be used: {complaint}; "
+        "unset it, or give Client(..., proxy=None)",
+        "bad proxy",
+    )
+
+
+def _from_environment(endpoint: Endpoint) -> Optional[Proxy]:
     url = _environment_proxy(endpoint)
     if url is None:
         return None
-    try:
-        return parse_proxy(url if "://" in url else f"http://{url}")
-    except ValueError as error:
-        raise ConnectionFailedError(
-            f"cannot connect to {endpoint}: the environment's proxy (HTTPS_PROXY, HTTP_PROXY or ALL_PROXY) cannot be "
-            f"used: {error}; unset it, or give Client(..., proxy=None)",
-            reason="bad proxy",
-        ) from None
+    return parse_proxy(url if "://" in url else f"http://{url}")
 
 
+@hides_arguments
 def parse_proxy(url: Any) -> Proxy:
     """Take a proxy's URL apart.
 
@@ -60,7 +71,9 @@ def parse_proxy(url: Any) -> Proxy:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise ValueError("the proxy's URL cannot be parsed; write it as in 'http://proxy:3128'") from None
+        raise ValueError(_UNREADABLE) from None
+    if UNPRINTABLE.search(url):
+        raise ValueError(_UNREADABLE)
     if parts.scheme != "http" or not host:
         raise ValueError("only HTTP proxies are supported: write the proxy as in 'http://proxy:3128', or None for none")
     return Proxy(host, 80 if port is None else port, basic_authorization(parts.username, parts.password))

@@ -13,15 +13,15 @@ from collections import deque
 from collections.abc import Collection
 from typing import Any, Callable, Optional
 
-import attrs
-
 from .._common.deadline import Deadline
 from .._common.wakeup import Waker
 from .._protocol.frames import Binary, Close, Event, FrameDecoder, Opcode, Payload, Ping, encode_close, encode_frame
 from ..exceptions import ConnectionFailedError, ConnectionLostError, ProtocolError, RuntimeUseError
-from .connecting import AbandonedError, Dialer, Selector, Socket, Stream, words
+from .connecting import AbandonedError, Dialer, Selector, Socket, Stream
+from .failures import system_failure, words
 from .inbox import Inbox
 from .keepalive import Keepalive
+from .settings import ConnectionSettings
 
 logger = logging.getLogger(__name__)
 
@@ -38,16 +38,6 @@ LINGER = 1.0
 _ABNORMAL = 1006
 # What a read without anything to read raises.
 _NOTHING_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class ConnectionSettings:
-    """What ``Client`` was told about connections; seconds and bytes."""
-
-    connect_timeout: Optional[float]
-    ping_interval: Optional[float]
-    ping_timeout: Optional[float]
-    max_message_size: Optional[int]
 
 
 class Worker:
@@ -190,6 +180,8 @@ class Worker:
             self._lose(_ABNORMAL, f"{name} in the connection thread", error)
         else:
             failure = not_started(self._dialer, name)
+            if isinstance(error, OSError):
+                failure = system_failure(self._dialer.endpoint, error)
             failure.__cause__ = error
             self._finish(failure)
 

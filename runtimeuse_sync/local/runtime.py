@@ -9,6 +9,7 @@ from typing import Optional
 
 from websockets.sync.server import ServerConnection
 
+from .._common.hosts import bracketed
 from .._common.validation import check_port
 from ._processes.processes import Processes
 from ._server.admission import Admission
@@ -102,7 +103,7 @@ class LocalRuntime:
             raise RuntimeError("the runtime is not running: use it in a `with` block, or call start()")
         # A wildcard is no address to connect to.
         host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)
-        return f"ws://[{host}]:{listener.port}" if ":" in host else f"ws://{host}:{listener.port}"
+        return f"ws://{bracketed(host)}:{listener.port}"
 
     def start(self) -> LocalRuntime:
         """Listen, and serve on threads of the runtime's own; what entering the ``with`` block does."""

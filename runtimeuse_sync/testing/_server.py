@@ -17,6 +17,7 @@ from typing import Any, Callable, Optional, TypeVar, Union, cast
 
 import attrs
 
+from .._common.hosts import bracketed
 from ._link import Link
 from ._loop import JOIN_PATIENCE, Disconnected, Loop
 from ._peer import Peer, Received, Script
@@ -100,8 +101,7 @@ class ScriptedRuntime:
         """Where it listens: ``ws://127.0.0.1:PORT``, or ``wss://`` with an ``ssl_context``."""
         if self._port is None:
             raise RuntimeError("it listens inside of a with block: with ScriptedRuntime(script) as runtime: …")
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"{'wss' if self._ssl_context else 'ws'}://{host}:{self._port}"
+        return f"{'wss' if self._ssl_context else 'ws'}://{bracketed(self._host)}:{self._port}"
 
     @property
     def connections(self) -> list[Peer]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import re
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any, Callable
 
 import pytest
@@ -20,10 +26,13 @@ from runtimeuse_sync import (
     ConnectionFailedError,
     InvocationMessage,
 )
+from runtimeuse_sync._common import wakeup
 from runtimeuse_sync._common.deadline import Deadline
 from runtimeuse_sync._common.wakeup import Waker
+from runtimeuse_sync._connection import addresses
 from runtimeuse_sync._connection.connecting import Dialer
 from runtimeuse_sync._connection.endpoint import parse_url
+from runtimeuse_sync._connection.proxy import Proxy
 from runtimeuse_sync.testing import Peer, ScriptedRuntime, generation
 
 from ..raw_server import RawPeer, RawServer, frame
@@ -101,6 +110,26 @@ def test_a_server_that_hangs_up() -> None:
     assert error.reason == "connection closed"
 
 
+def test_interim_answers_come_before_the_upgrade() -> None:
+    def play(conn: RawPeer) -> None:
+        conn.read_request()
+        for interim in (b"100 Continue", b"102 Processing", b"103 Early Hints\r\nLink: </a>"):
+            conn.send(b"HTTP/1.1 " + interim + b"\r\n\r\n")
+        conn.accept([("Connection", "keep-alive"), ("Sec-WebSocket-Protocol", "")])
+        conn.read_frame()
+        conn.send(frame(b'{"message_type":"result_message","data":{"type":"text","text":"done"}}'))
+        conn.see_off()
+
+    with RawServer(play) as server:
+        assert Client(server.url).invoke(invocation()).text == "done"
+
+
+def test_a_reason_does_not_forge_a_line_of_a_log_or_reach_a_terminal() -> None:
+    error = failure(answer("HTTP/1.1 403 No\x1b[2J\x1b]0;title\x07 way\x0b\x7f"))
+    assert error.reason == "No way"
+    assert "it answered 403 No way, not 101" in str(error)
+
+
 def test_connection_refused() -> None:
     with port_without_listener() as port, pytest.raises(ConnectionFailedError) as caught:
         Client(f"ws://127.0.0.1:{port}").invoke(invocation())
@@ -140,9 +169,187 @@ def test_every_address_of_a_host_is_tried(scripted_runtime: Start, monkeypatch: 
     ):
         addresses = [(*tcp, ("127.0.0.1", nobody)), (*tcp, full.getsockname()), (*tcp, ("127.0.0.1", port))]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: addresses)
-        monkeypatch.setattr("runtimeuse_sync._connection.connecting.LONGEST_TRY", 0.1)
+        monkeypatch.setattr("runtimeuse_sync._connection.addresses.HEAD_START", 0.1)
         client = Client("ws://several.example.com", proxy=None, connect_timeout=30)
         assert client.invoke(invocation()).structured_output == {"success": True}
+
+
+@pytest.fixture
+def black_hole() -> Iterator[Any]:
+    """An address that answers nothing: its backlog is full."""
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=0) as full,
+        socket.create_connection(full.getsockname()),
+    ):
+        yield full.getsockname()
+
+
+TCP = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+
+
+def test_an_address_that_swallows_packets_does_not_use_up_a_short_limit(
+    scripted_runtime: Start, monkeypatch: pytest.MonkeyPatch, black_hole: Any
+) -> None:
+    runtime = scripted_runtime(generation("0.15"))
+    found = [(*TCP, black_hole), (*TCP, ("127.0.0.1", int(runtime.url.rpartition(":")[2])))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: found)
+    client = Client("ws://several.example.com", proxy=None, connect_timeout=3)
+    assert client.invoke(invocation()).structured_output == {"success": True}
+
+
+def dial(url: str, timeout: float, **options: Any) -> ConnectionFailedError:
+    """What becomes of an attempt, asked of the dialer: what its thread says too late, a caller does not wait for."""
+    waker = Waker()
+    waker.open()
+    dialer = Dialer(parse_url(url), headers=[], **{"proxy": None, "ssl_context": None, **options})
+    try:
+        with pytest.raises(ConnectionFailedError) as caught:
+            dialer.dial(waker, lambda: True, Deadline(timeout))
+    finally:
+        waker.close()
+    return caught.value
+
+
+def test_a_timeout_says_which_addresses_were_tried_and_what_became_of_each(
+    monkeypatch: pytest.MonkeyPatch, black_hole: Any
+) -> None:
+    with port_without_listener() as nobody:
+        found = [(*TCP, ("127.0.0.1", nobody)), (*TCP, black_hole)]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: found)
+        tried = f"127.0.0.1:{nobody} (connection refused), 127.0.0.1:{black_hole[1]} (no answer)"
+        error = dial("ws://several.example.com", 0.3)
+        assert (
+            str(error)
+            == f"cannot connect to ws://several.example.com: timed out after 0.3 s while connecting to {tried}"
+        )
+        assert error.reason == "timed out"
+        through = dial("ws://h", 0.3, proxy=Proxy("several.example.com", 3128, None))
+        assert f"while connecting to the proxy at {tried}" in str(through)
+
+
+def test_a_refusal_says_where(scripted_runtime: Start) -> None:
+    with port_without_listener() as port:
+        error = dial(f"ws://127.0.0.1:{port}", 30)
+    assert (
+        str(error)
+        == f"cannot connect to ws://127.0.0.1:{port}: connection refused while connecting to 127.0.0.1:{port}"
+    )
+    assert (error.reason, type(error.__cause__)) == ("connection refused", ConnectionRefusedError)
+
+
+def test_time_has_run_out_only_if_a_look_after_the_deadline_finds_nothing() -> None:
+    """The process may have stood still, and the answer lie there since."""
+
+    class StoodStill(Deadline):
+        """A deadline that passes while the process does not run, just before it would have heard the answer."""
+
+        def remaining(self) -> float:
+            if answered.is_set() or not upgrading.is_set():
+                return super().remaining()
+            assert answered.wait(20)
+            self._at = time.monotonic()
+            return 0.0
+
+    upgrading, answered = threading.Event(), threading.Event()
+
+    def play(conn: RawPeer) -> None:
+        conn.read_request()
+        upgrading.set()
+        conn.accept()
+        answered.set()
+        conn.wait_closed()
+
+    waker = Waker()
+    waker.open()
+    with RawServer(play) as server:
+        dialer = Dialer(parse_url(server.url), headers=[], proxy=None, ssl_context=None)
+        dialer.dial(waker, lambda: True, StoodStill(20.0)).sock.close()
+    waker.close()
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE])
+@pytest.mark.parametrize("what", ["socketpair", "socket"])
+def test_descriptors_that_run_out_are_named_with_the_limit(
+    monkeypatch: pytest.MonkeyPatch, code: int, what: str
+) -> None:
+    def fail(*args: Any, **options: Any) -> Any:
+        raise OSError(code, os.strerror(code))
+
+    module = {"socketpair": wakeup, "socket": addresses}[what]
+    monkeypatch.setattr(module, "socket", SimpleNamespace(**{**vars(socket), what: fail}))
+    with pytest.raises(ConnectionFailedError) as caught:
+        Client("ws://127.0.0.1:9").invoke(invocation())
+    limit = {errno.EMFILE: f"{descriptor_limit()} open (ulimit -n): raise the limit", errno.ENFILE: "fs.file-max"}[code]
+    assert os.strerror(code).lower() in str(caught.value)
+    assert limit in str(caught.value)
+    assert "make fewer calls at once" in str(caught.value)
+    assert caught.value.reason == os.strerror(code).lower()
+
+
+WITHOUT_DESCRIPTORS = """
+import os, resource, sys
+import encodings.idna, websocket
+from runtimeuse_sync import Client, ConnectionFailedError, InvocationMessage
+
+def descriptors():
+    try:
+        while True:
+            yield os.open(os.devnull, os.O_RDONLY)
+    except OSError:
+        pass
+
+url, spare = sys.argv[1], int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+taken = list(descriptors())
+for number in taken[:spare]:
+    os.close(number)
+for limit in ("short", "enough"):
+    try:
+        Client(url, proxy=None, connect_timeout=30).invoke(InvocationMessage(system_prompt="", user_prompt=""))
+    except ConnectionFailedError as error:
+        print(limit, error)
+    else:
+        print(limit, "connected")
+    for number in taken[spare:]:
+        os.close(number)
+    taken = []
+"""
+
+
+def without_descriptors(url: str, spare: int, **environment: str) -> list[str]:
+    """What a process says that has ``spare`` descriptors left, and then what it says when it has enough."""
+    pytest.importorskip("resource")
+    command = [sys.executable, "-c", WITHOUT_DESCRIPTORS, url, str(spare)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=50, env={**os.environ, **environment}, check=True
+    )
+    return done.stdout.splitlines()
+
+
+SHORT = "too many open files.*; this process may have 64 open"
+
+
+@pytest.mark.parametrize("spare", range(4))
+def test_a_host_is_not_called_unknown_for_want_of_descriptors(spare: int) -> None:
+    short, enough = without_descriptors("ws://localhost:1", spare)
+    assert re.search(f"{SHORT}|connection refused", short), short
+    assert "connection refused" in enough
+
+
+def test_want_of_descriptors_does_not_leave_a_process_that_trusts_nobody(
+    scripted_runtime: Start, authority: trustme.CA
+) -> None:
+    runtime = scripted_runtime(generation("0.15"), ssl_context=server_context(authority, "127.0.0.1"))
+    with authority.cert_pem.tempfile() as file:
+        # Two are for the wake-up, one is for the socket; there is none for the file with the authorities.
+        short, enough = without_descriptors(runtime.url, 3, SSL_CERT_FILE=file)
+    assert re.search(SHORT, short), short
+    assert enough == "enough connected"
+
+
+def descriptor_limit() -> int:
+    resource = pytest.importorskip("resource")
+    return int(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 def test_the_connect_timeout_holds_against_a_trickled_handshake() -> None:

@@ -13,11 +13,16 @@ from runtimeuse_sync._connection.endpoint import (
     Endpoint,
     basic_authorization,
     check_header_source,
+    checked_headers,
+    current_headers,
     parse_url,
-    read_headers,
 )
 
 SECRET = "s3cret"
+
+
+def read_headers(source: Any) -> list[tuple[str, str]]:
+    return checked_headers(current_headers(source))
 
 
 def refusal_of(url: Any) -> str:

@@ -34,6 +34,7 @@ from runtimeuse_sync import (
     RuntimeUseError,
 )
 from runtimeuse_sync._common import wakeup as _waker
+from runtimeuse_sync._connection import addresses as _addresses
 from runtimeuse_sync._connection import connecting as _handshake
 from runtimeuse_sync._connection import connection as _connection
 from runtimeuse_sync._connection import worker as _worker
@@ -190,14 +191,14 @@ Place = Callable[[pytest.MonkeyPatch, Fault], None]
 def of_socket(method: str) -> Place:
     def install(monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:
         changed = copy_of(socket, socket=faulty(socket.socket, method, fault))
-        monkeypatch.setattr(_handshake, "socket", changed)
+        monkeypatch.setattr(_addresses, "socket", changed)
 
     return install
 
 
 def of_last_recv(monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:
     changed = copy_of(socket, socket=faulty_after_the_request(socket.socket, fault))
-    monkeypatch.setattr(_handshake, "socket", changed)
+    monkeypatch.setattr(_addresses, "socket", changed)
 
 
 def of_look_up(monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:

@@ -11,8 +11,8 @@ from attrs import field, frozen
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection
 
+from ..._common.hosts import is_loopback
 from ..._common.validation import kind, strings
-from .._transfers.http import is_loopback
 
 
 def _is_token(_: object, __: object, value: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import os
 import threading
 import urllib.error
@@ -13,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import IO, Any
 
+from ..._common.hosts import is_loopback
 from ...exceptions import CancelledException
 
 _CHUNK = 256 * 1024
@@ -145,15 +145,3 @@ def _opener(host: str) -> urllib.request.OpenerDirector:
 
 def _is_loopback(host: str) -> bool:
     return is_loopback(urllib.parse.urlsplit(f"//{host}").hostname or "")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether ``host`` means this machine alone.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0"), is_loopback("")
-    (True, True, False, False)
-    """
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -1,0 +1,30 @@
+"""A host, as a name or an address: how it is written in a URL, and whether it is this machine. No look-up."""
+
+from __future__ import annotations
+
+import ipaddress
+
+
+def bracketed(host: str) -> str:
+    """``host`` as a URL or a Host header has it: an IPv6 address in brackets.
+
+    >>> bracketed("::1"), bracketed("localhost")
+    ('[::1]', 'localhost')
+    """
+    return f"[{host}]" if ":" in host else host
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` means this machine alone: a loopback address, or ``localhost`` and what is below it (RFC 6761).
+
+    >>> is_loopback("127.0.0.1"), is_loopback("box.localhost"), is_loopback("0.0.0.0"), is_loopback("")
+    (True, True, False, False)
+    """
+    name = host.lower().rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback

@@ -1,0 +1,54 @@
+"""What is said of a connection that does not come about."""
+
+from __future__ import annotations
+
+import errno
+import ssl
+from typing import Optional
+
+from ..exceptions import ConnectionFailedError
+from .endpoint import Endpoint
+
+
+def cannot_connect(endpoint: Endpoint, text: str, reason: str, status: Optional[int] = None) -> ConnectionFailedError:
+    """The error to raise; ``text`` says why, ``reason`` in a few words.
+
+    >>> from runtimeuse_sync._connection.endpoint import parse_url
+    >>> str(cannot_connect(parse_url("ws://sandbox:8080"), "the proxy answered 407", "No", 407))
+    'cannot connect to ws://sandbox:8080: the proxy answered 407'
+    """
+    return ConnectionFailedError(f"cannot connect to {endpoint}: {text}", status=status, reason=reason)
+
+
+def system_failure(endpoint: Endpoint, error: OSError, stage: str = "") -> ConnectionFailedError:
+    """The error to raise for one of the system's; ``stage`` says how far it came."""
+    while_ = f" while {stage}" if stage else ""
+    return cannot_connect(endpoint, f"{words(error)}{while_}{_advice(error)}", words(error))
+
+
+def words(error: OSError) -> str:
+    """What the system, or TLS, says of an error, without OpenSSL's file and line."""
+    reason = getattr(error, "reason", None)  # which an SSLError has only if OpenSSL raised it
+    if isinstance(error, ssl.SSLError) and reason:
+        return str(reason).lower().replace("_", " ")
+    return (error.strerror or type(error).__name__).lower()
+
+
+def _advice(error: OSError) -> str:
+    """What to do when descriptors have run out: words to put behind those of the error. Otherwise none."""
+    if error.errno == errno.EMFILE:
+        limit = _descriptor_limit()
+        number = "no more" if limit is None else str(limit)
+        return f"; this process may have {number} open (ulimit -n): raise the limit, or make fewer calls at once"
+    if error.errno == errno.ENFILE:
+        return "; it is the machine's limit (on Linux, fs.file-max): raise it, or make fewer calls at once"
+    return ""
+
+
+def _descriptor_limit() -> Optional[int]:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else soft
