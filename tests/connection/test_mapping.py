@@ -10,6 +10,7 @@ import builtins
 import contextlib
 import inspect
 import json
+import os
 import selectors
 import socket
 import ssl
@@ -205,19 +206,10 @@ def of_look_up(monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:
     monkeypatch.setattr(_handshake, "socket", changed)
 
 
-def of_wake_up_pair(monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:
-    monkeypatch.setattr(_waker, "socket", copy_of(socket, socketpair=fault.before(socket.socketpair)))
-
-
 def of_wake_up(method: str) -> Place:
     def install(monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:
-        cls = faulty(socket.socket, method, fault)
-
-        def pair() -> tuple[socket.socket, socket.socket]:
-            one, other = socket.socketpair()
-            return cls(fileno=one.detach()), cls(fileno=other.detach())
-
-        monkeypatch.setattr(_waker, "socket", copy_of(socket, socketpair=pair))
+        kind = _waker.EventFd if hasattr(os, "eventfd") else _waker.SocketPair
+        monkeypatch.setattr(_waker, "_new_signal", faulty(kind, method, fault))
 
     return install
 
@@ -236,7 +228,7 @@ def of_thread_start(monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:
 
 # name -> (place, the time it is reached that counts, what comes of it)
 SOCKET_PLACES: dict[str, tuple[Place, int, type[RuntimeUseError]]] = {
-    "socketpair": (of_wake_up_pair, 1, ConnectionFailedError),
+    "descriptors of the wake-up": (of_wake_up("__init__"), 1, ConnectionFailedError),
     "getaddrinfo": (of_look_up, 1, ConnectionFailedError),
     "socket()": (of_socket("__init__"), 1, ConnectionFailedError),
     "setblocking": (of_socket("setblocking"), 1, ConnectionFailedError),
@@ -251,8 +243,8 @@ SOCKET_PLACES: dict[str, tuple[Place, int, type[RuntimeUseError]]] = {
     "receive the result": (of_last_recv, 1, ConnectionLostError),
     "select": (of_selector(_worker, "select"), 1, ConnectionLostError),
     "register": (of_selector(_worker, "register"), 1, ConnectionLostError),
-    "hear a wake-up": (of_wake_up("recv"), 1, RuntimeUseError),
-    "wake up": (of_wake_up("send"), 1, RuntimeUseError),
+    "hear a wake-up": (of_wake_up("clear"), 1, RuntimeUseError),
+    "wake up": (of_wake_up("set"), 1, RuntimeUseError),
     "close": (of_socket("close"), 1, RuntimeUseError),
 }
 
