@@ -20,6 +20,8 @@ from runtimeuse_sync import (
     ProtocolError,
 )
 from runtimeuse_sync._common.deadline import Deadline
+from runtimeuse_sync._connection import ending as _ending
+from runtimeuse_sync._connection import reader as _reader
 from runtimeuse_sync._connection import worker as _worker
 from runtimeuse_sync._connection.inbox import Inbox
 from runtimeuse_sync._connection.worker import ConnectionSettings, Worker
@@ -306,11 +308,12 @@ def new_worker(dialer: Any = None) -> Worker:
 
 def test_every_byte_of_a_message_counts_towards_the_backlog() -> None:
     worker = new_worker()
-    worker.inbox = mock.create_autospec(Inbox, instance=True)
-    worker._take([], 1_000_000)
-    worker._take([b"x", b"y"], 10)
-    worker._take([b"z"], 5)
-    sizes = [call.args[1] - _worker.MESSAGE_OVERHEAD * len(call.args[0]) for call in worker.inbox.put.call_args_list]
+    reader = worker._reader
+    inbox = reader._inbox = mock.create_autospec(Inbox, instance=True)
+    reader.take([], 1_000_000)
+    reader.take([b"x", b"y"], 10)
+    reader.take([b"z"], 5)
+    sizes = [call.args[1] - _reader.MESSAGE_OVERHEAD * len(call.args[0]) for call in inbox.put.call_args_list]
     assert sizes == [1_000_010, 5]
 
 
@@ -360,7 +363,7 @@ def test_that_of_one_that_has_artifacts_to_come_does() -> None:
 
 
 def test_a_peer_that_does_not_answer_the_goodbye_is_left_after_a_second() -> None:
-    assert (CLOSE_WAIT, _worker.LINGER) == (1.0, 1.0)
+    assert (CLOSE_WAIT, _ending.LINGER) == (1.0, 1.0)
     with RawServer(answer_with(RESULT)) as server:
         began = time.monotonic()
         assert Client(server.url).invoke(invocation()).text == "done"

@@ -37,6 +37,7 @@ from runtimeuse_sync import (
 from runtimeuse_sync._common import wakeup as _waker
 from runtimeuse_sync._connection import connecting as _handshake
 from runtimeuse_sync._connection import connection as _connection
+from runtimeuse_sync._connection import ending as _ending
 from runtimeuse_sync._connection import worker as _worker
 from runtimeuse_sync._protocol import codec as _codec
 from runtimeuse_sync._protocol import structuring as _structuring
@@ -259,7 +260,7 @@ ATTEMPTS = 50
 @pytest.fixture(autouse=True)
 def no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a failed write the peer has a second to say why; here it has nothing to say."""
-    monkeypatch.setattr(_worker, "LINGER", 0.02)
+    monkeypatch.setattr(_ending, "LINGER", 0.02)
 
 
 def outcome_of(client: Client, timeout: float = LIMIT) -> Any:
