@@ -30,7 +30,7 @@ from .connecting import AbandonedError, Dialer, Selector, Socket, Stream, words
 from .ending import Ending
 from .inbox import Inbox
 from .keepalive import Keepalive
-from .outbox import Outbox
+from .outbox import Outbox, Room
 from .reader import Reader
 from .watch import Watch
 
@@ -60,12 +60,14 @@ class Worker:
         self.is_open = False  # shared: read by the caller
         self.has_dialed = False  # shared: read by the caller
         self.waker = Waker()  # shared: wakes this thread
-        self.inbox = Inbox(BACKLOG_LIMIT, self.waker.wake)  # shared: wakes the caller
+        room = Room()
+        self.inbox = Inbox(BACKLOG_LIMIT, self.waker.wake, is_held=room.is_lacking)  # shared: wakes the caller
         self.ending = Ending(self.inbox)  # shared in part: see there
         self._dialer = dialer
         self._connect_deadline = deadline
         self._keepalive = Keepalive(settings.ping_interval, settings.ping_timeout)
-        self._outbox = Outbox(self._keepalive, on_break=self.ending.listen)  # shared in part: see there
+        # Shared in part: see there.
+        self._outbox = Outbox(self._keepalive, room, on_room=self.inbox.notify, on_break=self.ending.listen)
         self._reader = Reader(
             settings.max_message_size,
             decode,
@@ -164,8 +166,8 @@ class Worker:
         self._outbox.flush(sock)
 
     def _reads(self) -> bool:
-        """Not while inbox or outbox is full. On the way out, what comes is thrown away, so there is room."""
-        return self.ending.is_leaving or not (self.inbox.is_full() or self._outbox.is_full())
+        """Not while the inbox is full. On the way out, what comes is thrown away, so there is room."""
+        return self.ending.is_leaving or not self.inbox.is_full()
 
     def _interest(self, reads: bool) -> int:
         return (EVENT_READ if reads else 0) | (self._outbox.interest() & EVENT_WRITE)
