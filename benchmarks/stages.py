@@ -12,7 +12,7 @@ from typing import Any, Callable
 import attrs
 
 from runtimeuse_sync import Client, CommandOutputMessageInterface, QueryOptions
-from runtimeuse_sync._connection.worker import READ_SIZE
+from runtimeuse_sync._connection.reader import READ_SIZE
 from runtimeuse_sync._protocol import codec
 from runtimeuse_sync._protocol.frames import FrameDecoder
 

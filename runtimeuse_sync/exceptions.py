@@ -22,6 +22,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Optional
 
+from ._common.close_codes import explain
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -172,8 +174,7 @@ class ConnectionLostError(RuntimeUseError, ConnectionError):
     """
 
     def __init__(self, message: Optional[str] = None, *, code: int = 1006, reason: str = "") -> None:
-        text = reason or "the runtime closed it"
-        super().__init__(message or f"connection lost before the result: {text} (code {code})")
+        super().__init__(message or f"connection lost before the result: {explain(code, reason)}")
         self.code = code
         self.reason = reason
 

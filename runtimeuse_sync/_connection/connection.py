@@ -98,7 +98,7 @@ class WebSocketConnection:
         Waiting costs two changes of threads, of the seven that a call takes: a tenth of its time.
         """
         if self._worker is not None:
-            self._worker.last_classes = classes
+            self._worker.ending.last_classes = classes
 
     def wake(self) -> None:
         if self._worker is not None:

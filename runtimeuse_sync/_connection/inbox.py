@@ -7,28 +7,39 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Callable, Optional, Union
 
+from .._common.deadline import Deadline
+
 Batch = Sequence[Any]
 _NOTHING: Batch = ()
+
+
+def _never() -> bool:
+    return False
 
 
 class Inbox:
     """A queue of batches that knows how many bytes wait in it.
 
-    ``put``, ``end`` and ``is_full`` belong to the connection thread, ``get`` to the caller's; ``wake`` to any, and to
-    signal handlers.
+    ``put``, ``end``, ``notify`` and ``is_full`` belong to the connection thread, ``get`` to the caller's; ``wake`` to
+    any, and to signal handlers. ``is_held`` is asked on the caller's thread: while it says True, ``get`` gives no
+    batch. When that changes, ``notify`` has to be called. The end is not held.
 
     ``queue.SimpleQueue`` would do, but for a fault that Python 3.9 to 3.12 have: its ``get`` waits for ever if its
     thread is held up for the length of the timeout at the wrong moment. ``queue.Queue`` deadlocks in a signal handler.
     """
 
-    def __init__(self, limit: int, on_room: Callable[[], None]) -> None:
+    def __init__(self, limit: int, on_room: Callable[[], None], *, is_held: Callable[[], bool] = _never) -> None:
         self._items: deque[Union[tuple[Batch, int], BaseException]] = deque()
-        self._news = threading.Lock()  # no lock, but a signal: released whenever there is something to get
+        # Used as a binary semaphore: released when there may be something to get, acquired to wait for it.
+        self._news = threading.Lock()
         self._news.acquire()
         self._is_woken = False
+        self._has_ended = False
         self._limit = limit
         self._on_room = on_room
-        self._put = 0  # bytes; written by the connection thread alone, as _got is by the caller's: no lock
+        self._is_held = is_held
+        # Bytes. The first is written by the connection thread only, the second by the caller's, so without a lock.
+        self._put = 0
         self._got = 0
         self._wants_room = False
         self._end: Optional[BaseException] = None
@@ -36,22 +47,24 @@ class Inbox:
     def put(self, batch: Batch, size: int) -> None:
         self._put += size
         self._items.append((batch, size))
-        self._signal()
+        self.notify()
 
     def end(self, error: BaseException) -> None:
         """Nothing more will come; ``get`` raises ``error`` once all that came before is taken."""
         self._items.append(error)
-        self._signal()
+        self._has_ended = True
+        self.notify()
 
     def wake(self) -> None:
-        """Let ``get`` return now, or else the next one at once, with nothing."""
+        """Make the ``get`` that waits return now, with nothing; if none waits, the next one that would."""
         self._is_woken = True
-        self._signal()
+        self.notify()
 
-    def _signal(self) -> None:
+    def notify(self) -> None:
+        """Let a ``get`` that waits look again."""
         try:
             self._news.release()
-        except RuntimeError:  # it has been given already
+        except RuntimeError:  # released already
             pass
 
     def is_full(self) -> bool:
@@ -77,11 +90,16 @@ class Inbox:
         return item[0]
 
     def _next(self, timeout: float) -> Union[tuple[Batch, int], BaseException, None]:
-        # What earlier items have signalled is forgotten first. What comes from here on signals anew.
+        deadline = Deadline(timeout)
+        # A release for what is in the queue already is taken back first. What comes from here on releases anew.
         self._news.acquire(blocking=False)
-        if not self._items and not self._is_woken:
-            self._news.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
-        if self._items:
+        while not self._has_next() and not self._is_woken:
+            if not self._news.acquire(timeout=min(deadline.remaining(), threading.TIMEOUT_MAX)):
+                break
+        if self._has_next():
             return self._items.popleft()
         self._is_woken = False
         return None
+
+    def _has_next(self) -> bool:
+        return bool(self._items) and (self._has_ended or not self._is_held())

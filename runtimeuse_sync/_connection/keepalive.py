@@ -1,4 +1,4 @@
-"""When to ping, and when to call a peer dead. No I/O."""
+"""When to ping, and when a peer is overdue. No I/O."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ import math
 import time
 from typing import Callable, Optional
 
+# Seconds: the longest pause. A selector counts milliseconds in an int, so that it cannot wait for ever; and a thread
+# that has nothing to do should not wake up often.
+_LONGEST_PAUSE = 3600.0
+
 
 class Keepalive:
-    """The clockwork of pings: one every ``interval`` seconds, a sign of life within ``timeout`` seconds.
+    """The clock of pings: one every ``interval`` seconds, a sign of life within ``timeout`` seconds.
 
     Anything that the peer sends is a sign of life. A peer that does not read for ``interval + timeout``
-    seconds, so that not even a ping can be sent, is dead as well.
+    seconds, so that not even a ping can be sent, is overdue as well.
+
+    The clock alone does not tell that a peer is dead: after a pause of this process (a suspended laptop, SIGSTOP)
+    the peer's answer may lie unread in the socket. Look at the socket after asking ``is_silent`` or ``is_stuck``.
     """
 
     def __init__(
@@ -39,21 +46,30 @@ class Keepalive:
         self._due_at = now + self._interval
 
     def is_due(self) -> bool:
+        """Whether to send a ping."""
         return self._clock() >= self._due_at
 
-    def _dead_at(self) -> float:
-        return min(self._pinged_at + self._timeout, self._stalled_at + self._interval + self._timeout)
+    def is_silent(self) -> bool:
+        """Whether a ping's answer is overdue."""
+        return self._clock() >= self._pinged_at + self._timeout
 
-    def is_dead(self) -> bool:
-        return self._clock() >= self._dead_at()
+    def is_stuck(self) -> bool:
+        """Whether it is overdue that the peer reads."""
+        return self._clock() >= self._stuck_at()
 
-    def verdict(self) -> str:
-        """What to say of a dead peer."""
-        if self._pinged_at < math.inf:
-            return f"a ping was not answered within {self._timeout:g} s"
+    def _stuck_at(self) -> float:
+        return self._stalled_at + self._interval + self._timeout
+
+    def silence(self) -> str:
+        """What to say of a peer that is dead because it was silent."""
+        return f"a ping was not answered within {self._timeout:g} s"
+
+    def stall(self) -> str:
+        """What to say of a peer that is dead because it was stuck."""
         return f"the peer has read nothing for {self._interval + self._timeout:g} s"
 
     def pause(self) -> float:
-        """Seconds until there is something to do; a minute at the most."""
+        """Seconds until there is something to do: an hour at the most."""
         due_at = self._due_at if self._stalled_at == math.inf else math.inf
-        return max(0.0, min(60.0, min(due_at, self._dead_at()) - self._clock()))
+        next_at = min(due_at, self._pinged_at + self._timeout, self._stuck_at())
+        return max(0.0, min(_LONGEST_PAUSE, next_at - self._clock()))

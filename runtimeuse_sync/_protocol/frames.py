@@ -253,6 +253,12 @@ def encode_frame(opcode: Opcode, payload: bytes) -> bytes:
     return header + key + _mask(payload, key)
 
 
+def payload_size(frame: bytes) -> int:
+    """The size in bytes of the payload of what ``encode_frame`` made."""
+    marker = frame[1] & ~_MASK
+    return len(frame) - {126: 8, 127: 14}.get(marker, 6)
+
+
 def _mask(payload: bytes, key: bytes) -> bytes:
     # XOR of two big integers: linear in the size, with no loop in Python.
     size = len(payload)

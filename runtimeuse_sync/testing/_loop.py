@@ -8,9 +8,12 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future
-from typing import Any, Callable, Optional, TypeVar, cast
+from typing import Any, Callable, Optional, TypeVar, Union, cast
+
+from .._common.wakeup import Waker
 
 T = TypeVar("T")
+Watched = Union[socket.socket, Waker]
 
 # Seconds: for a call of the loop, for what is under way at the end of a test to arrive, for a thread to end.
 _CALL_PATIENCE = 10.0
@@ -40,15 +43,14 @@ class Loop:
 
     def __init__(self, name: str) -> None:
         self._selector = selectors.DefaultSelector()
-        self._ready: dict[socket.socket, Callable[[int], None]] = {}
-        self._wake, self._alarm = socket.socketpair()
-        self._wake.setblocking(False)
-        self._alarm.setblocking(False)
+        self._ready: dict[Watched, Callable[[int], None]] = {}
+        self._waker = Waker()
+        self._waker.open()
         self._lock = threading.Lock()
         self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()  # guarded by _lock
         self._stopped = False  # guarded by _lock
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self.watch(self._wake, self._wake_up)
+        self.watch(self._waker, self._wake_up)
 
     def start(self) -> None:
         self._thread.start()
@@ -58,8 +60,7 @@ class Loop:
         self.call(self._stop)
         self._thread.join(JOIN_PATIENCE)
         self._selector.close()
-        self._wake.close()
-        self._alarm.close()
+        self._waker.close()
 
     def call(self, function: Callable[[], T]) -> T:
         """What ``function`` returns or raises, run by the loop's thread."""
@@ -68,18 +69,12 @@ class Loop:
             if self._stopped:
                 raise Disconnected("the runtime has stopped")
             self._calls.append((future, function))
-            self._ring()
+        self._waker.wake()
         return future.result(_CALL_PATIENCE)
-
-    def _ring(self) -> None:
-        try:
-            self._alarm.send(b"\0")
-        except BlockingIOError:
-            pass  # So many rings wait unheard that one more says nothing new.
 
     # The rest runs on the loop's thread.
 
-    def watch(self, sock: socket.socket, ready: Callable[[int], None], *, writing: bool = False) -> None:
+    def watch(self, sock: Watched, ready: Callable[[int], None], *, writing: bool = False) -> None:
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if writing else 0)
         if sock not in self._ready:
             self._selector.register(sock, events)
@@ -87,7 +82,7 @@ class Loop:
             self._selector.modify(sock, events)
         self._ready[sock] = ready
 
-    def forget(self, sock: socket.socket) -> None:
+    def forget(self, sock: Watched) -> None:
         del self._ready[sock]
         self._selector.unregister(sock)
 
@@ -105,13 +100,13 @@ class Loop:
         selected = self._selector.select(timeout)
         for key, events in selected:
             # An earlier one of the same turn may have closed this socket.
-            ready = self._ready.get(cast("socket.socket", key.fileobj))
+            ready = self._ready.get(cast("Watched", key.fileobj))
             if ready:
                 ready(events)
         return len(selected)
 
     def _wake_up(self, _: int) -> None:
-        self._wake.recv(4096)
+        self._waker.clear()
         with self._lock:
             calls, self._calls = self._calls, deque()
         for future, function in calls:

@@ -13,6 +13,7 @@ import pytest
 
 from runtimeuse_sync import Client
 from runtimeuse_sync._common.wakeup import Waker
+from runtimeuse_sync._connection import reader as _reader
 from runtimeuse_sync._connection import worker as _worker
 from runtimeuse_sync._connection.inbox import Inbox
 from runtimeuse_sync._protocol import codec as _codec
@@ -47,7 +48,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         monkeypatch.setattr(owner, name, counted)
 
-    count(_worker, "_receive_into")
+    count(_reader, "_receive_into")
     count(_worker.Selector, "select")
     count(Inbox, "put")
     count(Inbox, "get")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import signal
 import threading
@@ -10,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from runtimeuse_sync._common.wakeup import Waker
+from runtimeuse_sync._common import wakeup
+from runtimeuse_sync._common.wakeup import EventFd, SocketPair, Waker
 
+HAS_EVENTFD = hasattr(os, "eventfd")
 # Seconds that nothing here should take.
 LONG = 30.0
 
@@ -22,8 +25,16 @@ def opened_waker() -> Waker:
     return waker
 
 
+@pytest.fixture(
+    params=[pytest.param(EventFd, marks=pytest.mark.skipif(not HAS_EVENTFD, reason="no eventfd here")), SocketPair],
+    autouse=True,
+)
+def of_each_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wakeup, "_new_signal", request.param)
+
+
 @pytest.fixture
-def waker() -> Iterator[Waker]:
+def waker(of_each_kind: None) -> Iterator[Waker]:
     waker = opened_waker()
     yield waker
     waker.close()
@@ -69,27 +80,26 @@ def test_there_may_be_nothing_to_clear(waker: Waker) -> None:
 
 
 class WakesMeanwhile:
-    """The reader's end, with a wake from another thread on either side of each read."""
+    """A signal with a wake from another thread on either side of each ``clear``."""
 
     def __init__(self, waker: Waker) -> None:
         self._waker = waker
-        self._reader = waker._reader
+        self._signal = waker._signal
 
-    def recv(self, size: int) -> bytes:
+    def clear(self) -> None:
         self._waker.wake()
-        data = self._reader.recv(size)
+        self._signal.clear()
         self._waker.wake()
-        return data
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._reader, name)
+        return getattr(self._signal, name)
 
 
 def test_a_wake_in_the_midst_of_clearing_does_not_swallow_those_to_come(waker: Waker) -> None:
-    reader, waker._reader = waker._reader, WakesMeanwhile(waker)  # type: ignore[assignment]
+    signal, waker._signal = waker._signal, WakesMeanwhile(waker)
     waker.wake()
     waker.clear()
-    waker._reader = reader
+    waker._signal = signal
     waker.wake()
     assert is_awake(waker)
 
@@ -188,3 +198,33 @@ def test_before_it_is_open_a_wake_does_nothing_and_there_is_nothing_to_close() -
     waker.open()
     assert not is_awake(waker)
     waker.close()
+
+
+def descriptors() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors by /proc")
+def test_it_takes_as_few_descriptors_as_the_system_lets_it() -> None:
+    before = len(descriptors())
+    waker = opened_waker()
+    taken = len(descriptors()) - before
+    waker.close()
+    assert taken == (1 if isinstance(waker._signal, EventFd) else 2)
+    assert len(descriptors()) == before
+
+
+@pytest.mark.skipif(not HAS_EVENTFD, reason="no eventfd here")
+def test_where_there_is_an_eventfd_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    signal = wakeup._new_signal()
+    signal.close()
+    assert isinstance(signal, EventFd)
+
+
+def test_where_there_is_none_a_socket_pair_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.delattr(os, "eventfd", raising=False)
+    signal = wakeup._new_signal()
+    signal.close()
+    assert isinstance(signal, SocketPair)

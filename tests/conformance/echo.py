@@ -11,7 +11,8 @@ from runtimeuse_sync._common.deadline import Deadline
 from runtimeuse_sync._connection.connecting import Dialer
 from runtimeuse_sync._connection.connection import WebSocketConnection
 from runtimeuse_sync._connection.endpoint import parse_url
-from runtimeuse_sync._connection.worker import ConnectionSettings, Worker
+from runtimeuse_sync._connection.reader import Reader
+from runtimeuse_sync._connection.worker import ConnectionSettings
 from runtimeuse_sync._protocol.frames import Opcode, encode_frame
 
 # Messages of 16 MiB come.
@@ -26,15 +27,15 @@ class Message:
     payload: bytes
 
 
-class EchoWorker(Worker):
-    """The connection thread, but binary messages are welcome."""
+class EchoReader(Reader):
+    """What the connection thread reads with, but binary messages are welcome."""
 
-    def _decode_binary(self, payload: bytes) -> Any:
+    def decode_binary(self, payload: bytes) -> Any:
         return self._decode(Message(Opcode.BINARY, payload))  # type: ignore[arg-type]
 
 
 class EchoConnection(WebSocketConnection):
-    """A connection that answers with what comes; needs ``EchoWorker`` in the place of its base.
+    """A connection that answers with what comes; needs ``EchoReader`` in the place of its base.
 
     ``at_once`` answers while a message is being decoded, on the connection thread; otherwise the caller does,
     as callers do: too late for a message that comes in one chunk with something that ends the connection.

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from runtimeuse_sync._connection import connection as _connection
+from runtimeuse_sync._connection import worker as _worker
 
-from .echo import EchoConnection, EchoWorker
+from .echo import EchoConnection, EchoReader
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -54,7 +54,7 @@ def play(url: str, *, at_once: bool) -> None:
 
 @pytest.mark.parametrize("at_once", [True, False], ids=["answered at once", "answered by the caller"])
 def test_every_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: bool) -> None:
-    monkeypatch.setattr(_connection, "Worker", EchoWorker)
+    monkeypatch.setattr(_worker, "Reader", EchoReader)
     with fuzzing_server(tmp_path) as url:
         play(url, at_once=at_once)
     cases = json.loads((tmp_path / "index.json").read_text())["runtimeuse-sync"]

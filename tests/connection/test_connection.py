@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import resource
+import selectors
+import socket
 import threading
 import time
-from typing import Any, Callable
+from collections.abc import Iterator
+from typing import Any, Callable, Optional
 from unittest import mock
 
 import pytest
@@ -16,18 +21,24 @@ from runtimeuse_sync import (
     Client,
     ConnectionLostError,
     InvocationMessage,
+    InvocationTimeoutError,
     MessageTooLargeError,
     ProtocolError,
 )
 from runtimeuse_sync._call.waits import CLOSE_WAIT
 from runtimeuse_sync._common.deadline import Deadline
+from runtimeuse_sync._connection import ending as _ending
+from runtimeuse_sync._connection import reader as _reader
 from runtimeuse_sync._connection import worker as _worker
 from runtimeuse_sync._connection.inbox import Inbox
+from runtimeuse_sync._connection.keepalive import Keepalive
+from runtimeuse_sync._connection.outbox import Outbox
+from runtimeuse_sync._connection.watch import Watch
 from runtimeuse_sync._connection.worker import ConnectionSettings, Worker
 from runtimeuse_sync.testing import Peer, ScriptedRuntime
 
-from ..raw_server import RawPeer, RawServer, frame
-from ..support import invocation, text_result
+from ..raw_server import ClientLeftError, RawPeer, RawServer, frame
+from ..support import invocation, text_result, wait_until
 
 Start = Callable[..., ScriptedRuntime]
 GOOD = frame(b'{"message_type":"assistant_message","text_blocks":["good"]}')
@@ -43,6 +54,11 @@ def answer_with(*chunks: bytes) -> Callable[[RawPeer], None]:
         conn.wait_closed()
 
     return play
+
+
+def new_worker(dialer: Any = None, **changes: Any) -> Worker:
+    none = {"connect_timeout": None, "ping_interval": None, "ping_timeout": None, "max_message_size": None}
+    return Worker(dialer, ConnectionSettings(**{**none, **changes}), bytes, Deadline(None))
 
 
 # --- bad input --------------------------------------------------------------------------------------
@@ -299,19 +315,240 @@ def test_a_peer_is_not_called_dead_for_what_was_left_unread(monkeypatch: pytest.
     assert len(heard) == count
 
 
-def new_worker(dialer: Any = None) -> Worker:
-    settings = ConnectionSettings(connect_timeout=None, ping_interval=None, ping_timeout=None, max_message_size=None)
-    return Worker(dialer, settings, bytes, Deadline(None))
-
-
 def test_every_byte_of_a_message_counts_towards_the_backlog() -> None:
     worker = new_worker()
-    worker.inbox = mock.create_autospec(Inbox, instance=True)
-    worker._take([], 1_000_000)
-    worker._take([b"x", b"y"], 10)
-    worker._take([b"z"], 5)
-    sizes = [call.args[1] - _worker.MESSAGE_OVERHEAD * len(call.args[0]) for call in worker.inbox.put.call_args_list]
+    reader = worker._reader
+    inbox = reader._inbox = mock.create_autospec(Inbox, instance=True)
+    reader.take([], 1_000_000)
+    reader.take([b"x", b"y"], 10)
+    reader.take([b"z"], 5)
+    sizes = [call.args[1] - _reader.MESSAGE_OVERHEAD * len(call.args[0]) for call in inbox.put.call_args_list]
     assert sizes == [1_000_010, 5]
+
+
+# --- a clock that has gone on while this process stood still -----------------------------------------
+
+
+class Paused:
+    """A worker whose loop has come to the moment of judging its peer, by a clock that only moves when told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(_worker, "Keepalive", functools.partial(Keepalive, clock=lambda: self.now))
+        self.worker = new_worker(ping_interval=20.0, ping_timeout=5.0)
+        self.sock, self.peer = socket.socketpair()
+        self.sock.setblocking(False)
+        self.selector = selectors.DefaultSelector()
+        self.worker.waker.open()
+        self.watch = Watch(self.selector, self.sock, self.worker.waker)
+
+    def judge(self) -> Optional[str]:
+        """Why the peer was given up; None if it was not."""
+        self.worker._keep_alive(self.watch, True)
+        return getattr(self.worker.ending.error, "reason", None)
+
+    def block(self) -> None:
+        """Write until the socket takes nothing more."""
+        while not self.worker._outbox.is_writing():
+            self.worker._outbox.put(bytes(100_000))
+            self.worker._write(self.sock)
+
+    def close(self) -> None:
+        self.selector.close()
+        self.worker.waker.close()
+        self.sock.close()
+        self.peer.close()
+
+
+@pytest.fixture
+def paused(monkeypatch: pytest.MonkeyPatch) -> Iterator[Paused]:
+    paused = Paused(monkeypatch)
+    yield paused
+    paused.close()
+
+
+def test_an_answer_that_came_during_a_pause_counts(paused: Paused) -> None:
+    paused.worker._outbox.ping()
+    paused.peer.send(frame(b"", opcode=10))
+    paused.now += 3600
+    assert paused.judge() is None
+    paused.worker._reader.read(paused.sock)
+    assert paused.judge() is None
+
+
+def test_without_an_answer_the_peer_is_dead_after_a_pause_as_well(paused: Paused) -> None:
+    paused.worker._outbox.ping()
+    paused.now += 3600
+    assert paused.judge() == "a ping was not answered within 5 s"
+
+
+def test_half_an_answer_is_looked_at_once(paused: Paused) -> None:
+    """Readable, but no message: as half of a TLS record is."""
+    paused.worker._outbox.ping()
+    paused.peer.send(b"x")
+    paused.now += 3600
+    assert paused.judge() is None
+    assert paused.sock.recv(1) == b"x"
+    assert paused.judge() == "a ping was not answered within 5 s"
+
+
+def test_what_the_peer_has_read_during_a_pause_counts(paused: Paused) -> None:
+    paused.block()
+    paused.now += 3600
+    with contextlib.suppress(BlockingIOError):
+        while paused.peer.recv(1 << 20, socket.MSG_DONTWAIT):
+            pass
+    assert paused.judge() is None
+    paused.worker._write(paused.sock)
+    assert paused.judge() is None
+
+
+@pytest.mark.parametrize("says", [b"", frame(b"", opcode=9)])
+def test_a_peer_that_reads_nothing_is_dead_whatever_it_says(paused: Paused, says: bytes) -> None:
+    paused.block()
+    paused.peer.send(says)
+    paused.now += 3600
+    assert paused.judge() == "the peer has read nothing for 25 s"
+
+
+def test_what_a_peer_said_before_it_broke_is_read_after_a_pause(
+    paused: Paused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtimeuse_sync._connection.ending.LINGER", 0.0)
+    paused.worker.ending.listen()
+    paused.peer.send(GOOD)
+    assert not paused.worker._is_over(paused.watch, True)
+    paused.worker._reader.read(paused.sock)
+    assert paused.worker._is_over(paused.watch, True)
+
+
+def test_and_not_while_a_slow_caller_leaves_no_room_to_read(paused: Paused, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtimeuse_sync._connection.ending.LINGER", 0.0)
+    paused.worker.ending.listen()
+    assert not paused.worker._is_over(paused.watch, False)
+    assert paused.worker._patience(False) is None
+
+
+# --- what a peer can make this side queue ---------------------------------------------------------------
+
+
+class Weighed(Outbox):
+    """An outbox that notes the most that it ever held, in bytes, behind and in what is being written."""
+
+    most = 0
+
+    def flush(self, sock: Any) -> None:
+        frames = [*self._frames, *self._last, *self._pongs]
+        Weighed.most = max(Weighed.most, len(self._unsent) + sum(map(len, frames)))
+        super().flush(sock)
+
+
+@pytest.fixture
+def weighed(monkeypatch: pytest.MonkeyPatch) -> type[Weighed]:
+    """Small limits, and what they hold."""
+    monkeypatch.setattr(Weighed, "most", 0)
+    monkeypatch.setattr(_worker, "Outbox", Weighed)
+    monkeypatch.setattr("runtimeuse_sync._connection.outbox.OUTBOX_LIMIT", SMALL)
+    for name in ("READ_SIZE", "BATCH_SIZE"):
+        monkeypatch.setattr(_reader, name, SMALL // 10)
+    return Weighed
+
+
+SMALL = 100_000  # bytes
+LONG_URL = "https://bucket.example.com/" + "x" * 20_000
+REQUEST = frame(b'{"message_type":"artifact_upload_request_message","filename":"a","filepath":"/a"}')
+REQUESTS = 1_000  # their answers, 20 MB, are more than the buffers of the two sockets take
+IN_A_BATCH = SMALL // 10 // len(REQUEST) + 1
+# What is being written, and what waits behind it: each up to its limit, and the answers to one batch beyond it.
+MOST = 2 * (SMALL + IN_A_BATCH * (len(LONG_URL) + 200))
+
+
+def flood(conn: RawPeer) -> None:
+    conn.accept()
+    conn.read_frame()
+    # Sent by a thread, since it ends only when the client reads all of it.
+    threading.Thread(target=send_all, args=(conn, REQUEST * REQUESTS), daemon=True).start()
+
+
+def send_all(conn: RawPeer, data: bytes) -> None:
+    with contextlib.suppress(ClientLeftError, OSError, AssertionError):
+        conn.send(data)
+
+
+def answer(request: object) -> tuple[str, str]:
+    return LONG_URL, "text/plain"
+
+
+def asking() -> InvocationMessage:
+    return invocation(artifacts_dirs=["/out"])
+
+
+def test_a_flood_of_pings_from_a_peer_that_does_not_read_takes_no_memory(weighed: type[Weighed]) -> None:
+    def play(conn: RawPeer) -> None:
+        conn.accept()
+        conn.read_frame()
+        for _ in range(100):
+            conn.send(frame(b"x" * 125, opcode=9) * 1000)
+        conn.send(RESULT)
+        conn.see_off()
+
+    with RawServer(play) as server:
+        assert Client(server.url).invoke(invocation()).text == "done"
+    assert weighed.most < 10_000
+
+
+def test_who_asks_for_much_and_reads_nothing_is_dead_in_time(weighed: type[Weighed]) -> None:
+    def play(conn: RawPeer) -> None:
+        flood(conn)
+        lost.wait(20)
+
+    lost = threading.Event()
+    with RawServer(play) as server:
+        client = Client(server.url, ping_interval=0.5, ping_timeout=0.5)
+        with pytest.raises(ConnectionLostError, match="the peer has read nothing for 1 s"):
+            client.invoke(asking(), on_artifact_upload_request=answer)
+        lost.set()
+    assert weighed.most < MOST
+
+
+def test_nor_does_it_keep_the_caller(weighed: type[Weighed]) -> None:
+    def play(conn: RawPeer) -> None:
+        flood(conn)
+        left.wait(20)
+
+    left = threading.Event()
+    with RawServer(play) as server:
+        client = Client(server.url, ping_interval=None)
+        with pytest.raises(InvocationTimeoutError):
+            client.invoke(asking(), on_artifact_upload_request=answer, timeout=1.0)
+        left.set()
+    assert SMALL < weighed.most < MOST
+
+
+def test_who_reads_at_last_gets_every_answer(weighed: type[Weighed]) -> None:
+    """Not reading while too much waits to be written is no deadlock."""
+    answers: list[int] = []
+
+    def play(conn: RawPeer) -> None:
+        flood(conn)
+        wait_until(lambda: weighed.most > SMALL)
+        for _ in range(REQUESTS):
+            head = conn._read(8)  # first and second byte, length, mask
+            answers.append(head[0] & 0x0F)
+            conn._read(int.from_bytes(head[2:4], "big"))
+        conn.send(RESULT)
+        conn.read_frame()  # end_session_message
+        conn.send(frame(b'{"message_type":"end_session_confirm_message"}'))
+        conn.see_off()
+
+    with RawServer(play) as server:
+        client = Client(server.url, ping_interval=None)
+        assert client.invoke(asking(), on_artifact_upload_request=answer).text == "done"
+    assert set(answers) == {1}
+    assert weighed.most < MOST
+
+
+# --- the end --------------------------------------------------------------------------------------------
 
 
 def test_an_error_keeps_nothing_of_the_connection_alive(scripted_runtime: Start) -> None:
@@ -360,7 +597,7 @@ def test_that_of_one_that_has_artifacts_to_come_does() -> None:
 
 
 def test_a_peer_that_does_not_answer_the_goodbye_is_left_after_a_second() -> None:
-    assert (CLOSE_WAIT, _worker.LINGER) == (1.0, 1.0)
+    assert (CLOSE_WAIT, _ending.LINGER) == (1.0, 1.0)
     with RawServer(answer_with(RESULT)) as server:
         began = time.monotonic()
         assert Client(server.url).invoke(invocation()).text == "done"

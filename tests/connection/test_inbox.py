@@ -129,6 +129,69 @@ def test_the_end_may_be_any_exception(inbox: Inbox) -> None:
         inbox.get(0.0)
 
 
+# --- held back ----------------------------------------------------------------------------------------
+
+
+class Held:
+    """An inbox that gives no batch while it is told so."""
+
+    def __init__(self) -> None:
+        self.value = True
+        self.inbox = Inbox(100, lambda: None, is_held=lambda: self.value)
+
+
+def test_what_is_held_waits_until_it_is_not() -> None:
+    held = Held()
+    held.inbox.put(["a"], 1)
+    assert list(held.inbox.get(0.0)) == []
+    assert list(held.inbox.get(0.001)) == []
+    held.value = False
+    assert held.inbox.get(0.0) == ["a"]
+
+
+def test_a_caller_that_waits_is_told_that_it_is_not() -> None:
+    held = Held()
+    held.inbox.put(["a"], 1)
+
+    def let_go() -> None:
+        held.value = False
+        held.inbox.notify()
+
+    other = threading.Timer(0.01, let_go)
+    other.start()
+    assert held.inbox.get(LONG) == ["a"]
+    other.join()
+
+
+def test_news_that_bring_nothing_end_no_wait() -> None:
+    held = Held()
+    others = [threading.Timer(0.01 * number, held.inbox.put, ([number], 1)) for number in range(3)]
+    others.append(threading.Timer(0.05, held.inbox.wake))
+    for other in others:
+        other.start()
+    assert list(held.inbox.get(LONG)) == []
+    for other in others:
+        other.join()
+    held.value = False
+    assert list(held.inbox.get(0.0)) == [0]
+
+
+def test_a_wake_reaches_who_is_held() -> None:
+    held = Held()
+    held.inbox.put(["a"], 1)
+    held.inbox.wake()
+    assert list(held.inbox.get(LONG)) == []
+
+
+def test_the_end_frees_what_is_held() -> None:
+    held = Held()
+    held.inbox.put(["a"], 1)
+    held.inbox.end(ConnectionLostError(code=1006, reason="reset"))
+    assert held.inbox.get(0.0) == ["a"]
+    with pytest.raises(ConnectionLostError):
+        held.inbox.get(0.0)
+
+
 # --- room ---------------------------------------------------------------------------------------------
 
 

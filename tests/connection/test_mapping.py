@@ -10,6 +10,7 @@ import builtins
 import contextlib
 import inspect
 import json
+import os
 import selectors
 import socket
 import ssl
@@ -37,6 +38,7 @@ from runtimeuse_sync._common import wakeup as _waker
 from runtimeuse_sync._connection import addresses as _addresses
 from runtimeuse_sync._connection import connecting as _handshake
 from runtimeuse_sync._connection import connection as _connection
+from runtimeuse_sync._connection import ending as _ending
 from runtimeuse_sync._connection import worker as _worker
 from runtimeuse_sync._protocol import codec as _codec
 from runtimeuse_sync._protocol import structuring as _structuring
@@ -206,19 +208,10 @@ def of_look_up(monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:
     monkeypatch.setattr(_handshake, "socket", changed)
 
 
-def of_wake_up_pair(monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:
-    monkeypatch.setattr(_waker, "socket", copy_of(socket, socketpair=fault.before(socket.socketpair)))
-
-
 def of_wake_up(method: str) -> Place:
     def install(monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:
-        cls = faulty(socket.socket, method, fault)
-
-        def pair() -> tuple[socket.socket, socket.socket]:
-            one, other = socket.socketpair()
-            return cls(fileno=one.detach()), cls(fileno=other.detach())
-
-        monkeypatch.setattr(_waker, "socket", copy_of(socket, socketpair=pair))
+        kind = _waker.EventFd if hasattr(os, "eventfd") else _waker.SocketPair
+        monkeypatch.setattr(_waker, "_new_signal", faulty(kind, method, fault))
 
     return install
 
@@ -237,7 +230,7 @@ def of_thread_start(monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:
 
 # name -> (place, the time it is reached that counts, what comes of it)
 SOCKET_PLACES: dict[str, tuple[Place, int, type[RuntimeUseError]]] = {
-    "socketpair": (of_wake_up_pair, 1, ConnectionFailedError),
+    "descriptors of the wake-up": (of_wake_up("__init__"), 1, ConnectionFailedError),
     "getaddrinfo": (of_look_up, 1, ConnectionFailedError),
     "socket()": (of_socket("__init__"), 1, ConnectionFailedError),
     "setblocking": (of_socket("setblocking"), 1, ConnectionFailedError),
@@ -252,8 +245,8 @@ SOCKET_PLACES: dict[str, tuple[Place, int, type[RuntimeUseError]]] = {
     "receive the result": (of_last_recv, 1, ConnectionLostError),
     "select": (of_selector(_worker, "select"), 1, ConnectionLostError),
     "register": (of_selector(_worker, "register"), 1, ConnectionLostError),
-    "hear a wake-up": (of_wake_up("recv"), 1, RuntimeUseError),
-    "wake up": (of_wake_up("send"), 1, RuntimeUseError),
+    "hear a wake-up": (of_wake_up("clear"), 1, RuntimeUseError),
+    "wake up": (of_wake_up("set"), 1, RuntimeUseError),
     "close": (of_socket("close"), 1, RuntimeUseError),
 }
 
@@ -268,7 +261,7 @@ ATTEMPTS = 50
 @pytest.fixture(autouse=True)
 def no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a failed write the peer has a second to say why; here it has nothing to say."""
-    monkeypatch.setattr(_worker, "LINGER", 0.02)
+    monkeypatch.setattr(_ending, "LINGER", 0.02)
 
 
 def outcome_of(client: Client, timeout: float = LIMIT) -> Any:

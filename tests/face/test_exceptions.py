@@ -51,7 +51,7 @@ SPECIMENS: list[tuple[e.RuntimeUseError, str, dict[str, Any]]] = [
     ),
     (
         e.ConnectionLostError(code=1011, reason="out of memory"),
-        "connection lost before the result: out of memory (code 1011)",
+        "connection lost before the result: the runtime ran into an error of its own: out of memory (code 1011)",
         {"code": 1011, "reason": "out of memory"},
     ),
     (e.ProtocolError("a masked frame"), "a masked frame", {"close_code": 1002}),

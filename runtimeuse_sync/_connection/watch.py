@@ -1,0 +1,53 @@
+"""The one wait of the connection thread: for its socket, or to be woken."""
+
+from __future__ import annotations
+
+import selectors
+import ssl
+from selectors import EVENT_READ
+from typing import Optional
+
+from .._common.wakeup import Waker
+from .connecting import Socket
+
+
+class Watch:
+    """A selector over the socket and the waker."""
+
+    def __init__(self, selector: selectors.BaseSelector, sock: Socket, waker: Waker) -> None:
+        self._selector = selector
+        self._sock = sock
+        self._waker = waker
+        self._interest = 0  # what the socket is registered for
+        selector.register(waker, EVENT_READ)
+
+    def look(self, interest: int, patience: Optional[float]) -> int:
+        """Wait until the socket is ready for something of ``interest``, or the waker is used.
+
+        Waits ``patience`` seconds at most; None: no limit. Returns what the socket is ready for, or 0.
+        """
+        self._register(interest)
+        found = EVENT_READ if interest & EVENT_READ and _has_decrypted(self._sock) else 0
+        for key, events in self._selector.select(0.0 if found else patience):
+            if key.fileobj is self._waker:
+                self._waker.clear()
+            else:
+                found |= events
+        return found
+
+    def _register(self, interest: int) -> None:
+        # A selector takes no empty interest: a socket that is neither read nor written is left out.
+        if interest == self._interest:
+            return
+        if not interest:
+            self._selector.unregister(self._sock)
+        elif not self._interest:
+            self._selector.register(self._sock, interest)
+        else:
+            self._selector.modify(self._sock, interest)
+        self._interest = interest
+
+
+def _has_decrypted(sock: Socket) -> bool:
+    # Bytes that TLS has already decrypted never wake a selector.
+    return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
