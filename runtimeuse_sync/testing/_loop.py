@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import selectors
-import socket
 import threading
 import time
 from collections import deque
 from concurrent.futures import Future
-from typing import Any, Callable, Optional, TypeVar, cast
+from typing import Any, Callable, Optional, Protocol, TypeVar
+
+from .._common.wakeup import Waker
 
 T = TypeVar("T")
 
@@ -35,20 +36,26 @@ class Disconnected(Exception):  # noqa: N818 - no error: how a script normally e
     """
 
 
+class Watched(Protocol):
+    """A socket, or what else a selector can wait for."""
+
+    def fileno(self) -> int:
+        """The descriptor."""
+
+
 class Loop:
     """One thread that owns all the sockets of a runtime. Other threads hand it calls."""
 
     def __init__(self, name: str) -> None:
         self._selector = selectors.DefaultSelector()
-        self._ready: dict[socket.socket, Callable[[int], None]] = {}
-        self._wake, self._alarm = socket.socketpair()
-        self._wake.setblocking(False)
-        self._alarm.setblocking(False)
+        self._ready: dict[object, Callable[[int], None]] = {}
+        self._waker = Waker()
+        self._waker.open()
         self._lock = threading.Lock()
         self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()  # guarded by _lock
         self._stopped = False  # guarded by _lock
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self.watch(self._wake, self._wake_up)
+        self.watch(self._waker, self._run_calls)
 
     def start(self) -> None:
         self._thread.start()
@@ -58,8 +65,7 @@ class Loop:
         self.call(self._stop)
         self._thread.join(JOIN_PATIENCE)
         self._selector.close()
-        self._wake.close()
-        self._alarm.close()
+        self._waker.close()
 
     def call(self, function: Callable[[], T]) -> T:
         """What ``function`` returns or raises, run by the loop's thread."""
@@ -68,18 +74,12 @@ class Loop:
             if self._stopped:
                 raise Disconnected("the runtime has stopped")
             self._calls.append((future, function))
-            self._ring()
+        self._waker.wake()
         return future.result(_CALL_PATIENCE)
-
-    def _ring(self) -> None:
-        try:
-            self._alarm.send(b"\0")
-        except BlockingIOError:
-            pass  # So many rings wait unheard that one more says nothing new.
 
     # The rest runs on the loop's thread.
 
-    def watch(self, sock: socket.socket, ready: Callable[[int], None], *, writing: bool = False) -> None:
+    def watch(self, sock: Watched, ready: Callable[[int], None], *, writing: bool = False) -> None:
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if writing else 0)
         if sock not in self._ready:
             self._selector.register(sock, events)
@@ -87,7 +87,7 @@ class Loop:
             self._selector.modify(sock, events)
         self._ready[sock] = ready
 
-    def forget(self, sock: socket.socket) -> None:
+    def forget(self, sock: Watched) -> None:
         del self._ready[sock]
         self._selector.unregister(sock)
 
@@ -105,13 +105,13 @@ class Loop:
         selected = self._selector.select(timeout)
         for key, events in selected:
             # An earlier one of the same turn may have closed this socket.
-            ready = self._ready.get(cast("socket.socket", key.fileobj))
+            ready = self._ready.get(key.fileobj)
             if ready:
                 ready(events)
         return len(selected)
 
-    def _wake_up(self, _: int) -> None:
-        self._wake.recv(4096)
+    def _run_calls(self, _: int) -> None:
+        self._waker.clear()
         with self._lock:
             calls, self._calls = self._calls, deque()
         for future, function in calls:
