@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
 import click
 
 from ._endings import INTERRUPTED
 from ._screen import PROGRAM
+from ._streams import mend_streams
 from .demo import demo
 from .execute import execute
 from .invoke import invoke
@@ -31,7 +29,7 @@ for command in (serve, invoke, execute, wait, demo):
 
 def run() -> int:
     """Run the command with the arguments of this process; returns the exit code."""
-    _mend_streams()
+    mend_streams()
     try:
         # The commands leave by click.exceptions.Exit, whose code is what this returns.
         return app.main(prog_name=PROGRAM, standalone_mode=False) or 0
@@ -40,11 +38,3 @@ def run() -> int:
         return error.exit_code
     except click.Abort:
         return INTERRUPTED
-
-
-def _mend_streams() -> None:
-    """A closed stream takes all in silence; a character that an encoding lacks becomes a question mark."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the process ends
-        getattr(sys, name).reconfigure(errors="replace")

@@ -171,10 +171,11 @@ def test_output_that_cannot_be_written(run: Cli, url: str) -> None:
     [
         (signal.SIGINT, 130, ()),
         (signal.SIGTERM, 143, ()),
+        (signal.SIGHUP, 129, ()),
         # What a shell does to the commands that it puts into the background.
         (signal.SIGINT, 130, ("sh", "-c", 'trap "" INT; exec "$@"', "sh")),
     ],
-    ids=["SIGINT", "SIGTERM", "SIGINT-ignored"],
+    ids=["SIGINT", "SIGTERM", "SIGHUP", "SIGINT-ignored"],
 )
 def test_a_signal_ends_the_remote_command(
     start: Start, url: str, number: int, code: int, before: tuple[str, ...]

@@ -73,6 +73,8 @@ ORDER = {
         "_screen",
         "_terminal",
         "_screens",
+        "_signals",
+        "_streams",
         "_endings",
         "_parameters",
         "_reports",
