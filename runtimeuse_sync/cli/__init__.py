@@ -8,7 +8,8 @@
 | ``_endings`` | every way in which a command can end, and its exit code |
 | ``_signals``, ``_streams`` | signals as exceptions; standard streams that lose nothing |
 | ``_screen``, ``_terminal``, ``_screens`` | what is written where: plain lines; live progress; which of them |
-| ``_reports`` | what a run's messages look like on a screen, or as JSON |
+| ``_schema`` | the file of ``--schema``, checked |
+| ``_reports``, ``_json`` | what a run's messages look like on a screen, or as JSON; JSON that every reader can read |
 | ``_artifacts`` | artifacts into a folder |
 | ``_demo_run`` | the demo's one invocation, shown and checked |
 | ``_demo_world`` | what it needs around it: a file server, a workspace, an agent |

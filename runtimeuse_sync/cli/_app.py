@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import os
+import sys
+import textwrap
+
 import click
 
 from ._endings import INTERRUPTED
@@ -34,7 +39,18 @@ def run() -> int:
         # The commands leave by click.exceptions.Exit, whose code is what this returns.
         return app.main(prog_name=PROGRAM, standalone_mode=False) or 0
     except click.ClickException as error:
-        error.show()
+        _show(error)
         return error.exit_code
     except click.Abort:
         return INTERRUPTED
+
+
+def _show(error: click.ClickException) -> None:
+    """Say what is wrong with the arguments; on a terminal, in lines that are broken between words."""
+    said = io.StringIO()
+    error.show(said)
+    lines = said.getvalue().splitlines()
+    if sys.stderr.isatty():
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns
+        lines = [textwrap.fill(line, columns, break_long_words=False, break_on_hyphens=False) for line in lines]
+    click.echo("\n".join(lines), err=True)

@@ -108,22 +108,54 @@ def test_standard_input_that_is_no_text(
 BARE = {"type": "object", "properties": {"files": {"type": "integer"}}}
 
 
-@pytest.mark.parametrize("schema", [BARE, {"type": "json_schema", "schema": BARE}])
-def test_a_schema(cli: Cli, scripted_runtime: Scripted, tmp_path: Path, schema: object) -> None:
-    (tmp_path / "schema.json").write_text(json.dumps(schema))
+def test_a_schema(cli: Cli, scripted_runtime: Scripted, tmp_path: Path) -> None:
+    (tmp_path / "schema.json").write_text(json.dumps(BARE))
     runtime = answering(scripted_runtime)
     assert cli("invoke", runtime.url, "Count", "--schema", tmp_path / "schema.json").code == 0
     sent = runtime.wait_for(InvocationMessage).output_format_json_schema_str
     assert json.loads(sent or "") == {"type": "json_schema", "schema": BARE}
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]", "\udcff"])
-def test_a_file_that_holds_no_schema(cli: Cli, tmp_path: Path, content: Any) -> None:
-    if content is not None:
-        (tmp_path / "schema.json").write_text(content, errors="surrogateescape")
+def test_a_file_that_holds_no_schema(cli: Cli, tmp_path: Path) -> None:
     done = cli("invoke", "ws://127.0.0.1:1", "Count", "--schema", tmp_path / "schema.json")
     assert (done.code, done.out) == (2, "")
     assert "Invalid value for '--schema'" in done.err
+
+
+# --- the URL of the environment -----------------------------------------------------------------------
+
+
+def test_the_url_of_the_environment(cli: Cli, scripted_runtime: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = answering(scripted_runtime, result="42")
+    monkeypatch.setenv("RUNTIMEUSE_URL", runtime.url)
+    assert cli("invoke", "How many?") == Done(0, "42\n", "")
+    assert runtime.wait_for(InvocationMessage).user_prompt == "How many?"
+
+
+def test_a_url_that_is_given_goes_first(cli: Cli, scripted_runtime: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTIMEUSE_URL", "ws://127.0.0.1:1")
+    assert cli("invoke", answering(scripted_runtime, result="42").url, "How many?").out == "42\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "variable", "told"),
+    [
+        (("How many?",), "", "Missing argument 'URL'. RUNTIMEUSE_URL is not set either."),
+        ((), "", "Missing argument 'PROMPT'."),
+        (("ws://127.0.0.1:1",), "", "Missing argument 'PROMPT'."),
+        (("wss://127.0.0.1:1",), "ws://127.0.0.1:1", "Missing argument 'PROMPT'."),
+        (("localhost:8080", "How many?"), "", "URL must begin with ws://, wss://, http:// or https://"),
+        (("How many?",), "localhost:8080", "RUNTIMEUSE_URL must begin with ws://, wss://, http:// or https://"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_named(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], variable: str, told: str
+) -> None:
+    monkeypatch.setenv("RUNTIMEUSE_URL", variable)
+    done = cli("invoke", *words)
+    assert (done.code, done.out) == (2, "")
+    assert f"Error: {told}" in done.err
+    assert "ws_url" not in done.err
 
 
 @pytest.mark.parametrize(
@@ -244,6 +276,22 @@ def test_json_of_an_error(cli: Cli, scripted_runtime: Scripted) -> None:
     assert (done.code, done.err) == (1, "")
     expected = {"event": "error", "type": "AgentRuntimeError", "message": "out of credit", "metadata": {"code": 7}}
     assert json.loads(done.out) == expected
+
+
+def test_a_number_that_json_has_not_is_a_string(cli: Cli, scripted_runtime: Scripted) -> None:
+    def script(peer: Peer) -> None:
+        peer.expect(InvocationMessage)
+        data = '{"type": "structured_output", "structured_output": {"x": [1e999, -1e999, "NaN"]}}'
+        peer.send_text(f'{{"message_type": "result_message", "data": {data}, "metadata": {{"cost": 1e999}}}}')
+
+    def refuse(word: str) -> None:
+        pytest.fail(f"{word} is not JSON")
+
+    url = scripted_runtime(script).url
+    event = json.loads(cli("invoke", url, "x", "--json").out, parse_constant=refuse)
+    assert event["structured_output"] == {"x": ["Infinity", "-Infinity", "NaN"]}
+    assert event["metadata"] == {"cost": "Infinity"}
+    assert json.loads(cli("invoke", url, "x").out, parse_constant=refuse) == event["structured_output"]
 
 
 # --- artifacts ----------------------------------------------------------------------------------------

@@ -77,6 +77,8 @@ ORDER = {
         "_streams",
         "_endings",
         "_parameters",
+        "_schema",
+        "_json",
         "_reports",
         "_artifacts",
         "_demo_world",
