@@ -112,18 +112,6 @@ def connection_options(command: F) -> F:
     return token_option(header(command))
 
 
-def artifact_options(command: F) -> F:
-    """Which artifacts to fetch, and where to save them."""
-    directory = click.option(
-        "--artifacts-dir",
-        "artifacts_dirs",
-        metavar="DIRECTORY",
-        multiple=True,
-        help="A directory of the runtime whose files are fetched (from a runtime on this machine). Repeatable.",
-    )
-    return directory(click.option("--save-to", metavar="FOLDER", help="Where to save them.")(command))
-
-
 def is_url(word: str) -> bool:
     """Whether ``word`` is meant as a runtime's URL, and not as a prompt or a command."""
     return word.startswith(("ws://", "wss://", "http://", "https://"))

@@ -11,10 +11,9 @@ import click
 
 from ..messages import CommandInterface
 from ..options import ExecuteCommandsOptions
-from ._artifacts import check_pair, receiving
+from ._artifacts import Wanted, artifact_options, receiving
 from ._endings import EXEC_FAILED, Failure, endings
 from ._parameters import (
-    artifact_options,
     connection_options,
     env_option,
     is_url,
@@ -100,8 +99,7 @@ def execute(
     cwd: Optional[str],
     env: Sequence[tuple[str, str]],
     secrets: Sequence[str],
-    artifacts_dirs: Sequence[str],
-    save_to: Optional[str],
+    wanted: Wanted,
     timeout: Optional[float],
     as_json: bool,
 ) -> None:
@@ -113,11 +111,11 @@ def execute(
     """
     url, command = _url_and_command(words, context.meta[_BEHIND])
     client = make_client(url, token, headers)
-    check_pair(artifacts_dirs, save_to)
+    wanted.check()
     report = open_report(as_json=as_json, of=ExecReport)
     code = EXEC_FAILED
     with report.screen, endings(report, failed=EXEC_FAILED):
-        with receiving(artifacts_dirs, save_to, report) as artifacts:
+        with receiving(wanted, report) as artifacts:
             options = ExecuteCommandsOptions(
                 secrets_to_redact=list(secrets),
                 artifacts_dirs=artifacts.directories,

@@ -10,10 +10,9 @@ from typing import Optional
 import click
 
 from ..messages import InvocationMessage
-from ._artifacts import check_pair, receiving
+from ._artifacts import Wanted, artifact_options, receiving
 from ._endings import Failure, endings
 from ._parameters import (
-    artifact_options,
     connection_options,
     env_option,
     is_url,
@@ -78,8 +77,7 @@ def invoke(
     schema: Optional[str],
     env: Sequence[tuple[str, str]],
     secrets: Sequence[str],
-    artifacts_dirs: Sequence[str],
-    save_to: Optional[str],
+    wanted: Wanted,
     timeout: Optional[float],
     as_json: bool,
 ) -> None:
@@ -90,9 +88,9 @@ def invoke(
     """
     url, prompt = _url_and_prompt(url, prompt)
     client = make_client(url, token, headers)
-    check_pair(artifacts_dirs, save_to)
+    wanted.check()
     report = open_report(as_json=as_json)
-    with report.screen, endings(report), receiving(artifacts_dirs, save_to, report) as artifacts:
+    with report.screen, endings(report), receiving(wanted, report) as artifacts:
         message = InvocationMessage(
             system_prompt=system_prompt,
             user_prompt=_read_input() if prompt == "-" else prompt,

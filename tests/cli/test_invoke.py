@@ -167,6 +167,8 @@ def test_what_is_missing_or_wrong_is_named(
         ("--header-env", "X-Token=NOT_SET_ANYWHERE"),
         ("--artifacts-dir", "/out"),
         ("--save-to", "somewhere"),
+        ("--artifacts-dir", "/out", "--save-to", "/"),
+        ("--artifacts-dir", "/out", "--save-to", "somewhere", "--max-artifact-size", "0"),
     ],
 )
 def test_wrong_usage(cli: Cli, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]) -> None:
@@ -331,6 +333,36 @@ def test_an_artifact_that_does_not_arrive_is_a_failure(cli: Cli, scripted_runtim
     done = cli("invoke", runtime.url, "x", "--artifacts-dir", "/out", "--save-to", tmp_path / "saved")
     assert (done.code, done.out) == (1, "42\n")
     assert "1 artifact(s) did not arrive" in done.err
+    assert "none may be larger than 1024 MiB (--max-artifact-size)" in done.err
+
+
+def test_a_folder_with_files_in_it_is_left_alone_unless_told_otherwise(
+    cli: Cli, local_runtime: Local, tmp_path: Path
+) -> None:
+    out, saved = tmp_path / "out", tmp_path / "saved"
+    for folder in (out, saved):
+        folder.mkdir()
+    (saved / "Makefile").write_text("all:")
+    (out / "Makefile").write_text("evil:")
+    url = local_runtime(lambda *_: "done", settle_seconds=0.1).url
+    options = ("--artifacts-dir", out, "--save-to", saved)
+    done = cli("invoke", url, "x", *options)
+    assert (done.code, done.out, (saved / "Makefile").read_text()) == (2, "", "all:")
+    assert f"{saved} is not empty: take another folder, or --overwrite to replace files" in done.err
+    assert cli("invoke", url, "x", *options, "--overwrite").code == 0
+    assert (saved / "Makefile").read_text() == "evil:"
+
+
+def test_an_artifact_that_is_too_large_is_not_saved(cli: Cli, local_runtime: Local, tmp_path: Path) -> None:
+    out, saved = tmp_path / "out", tmp_path / "saved"
+    out.mkdir()
+    (out / "fits").write_bytes(b"x" * 2**20)
+    (out / "large").write_bytes(b"x" * (2**20 + 1))
+    url = local_runtime(lambda *_: "done", settle_seconds=0.1).url
+    done = cli("invoke", url, "x", "--artifacts-dir", out, "--save-to", saved, "--max-artifact-size", 1)
+    assert (done.code, done.out) == (1, "done\n")
+    assert "HTTP status 413\n  filename: large\n" in done.err
+    assert [path.name for path in saved.iterdir()] == ["fits"]
 
 
 def test_an_artifact_with_a_hostile_name_ends_the_run(cli: Cli, scripted_runtime: Scripted, tmp_path: Path) -> None:
