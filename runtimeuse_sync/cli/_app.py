@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+import textwrap
 
 import click
 
 from ._endings import INTERRUPTED
 from ._screen import PROGRAM
+from ._streams import mend_streams
 from .demo import demo
 from .execute import execute
 from .invoke import invoke
@@ -31,20 +34,23 @@ for command in (serve, invoke, execute, wait, demo):
 
 def run() -> int:
     """Run the command with the arguments of this process; returns the exit code."""
-    _mend_streams()
+    mend_streams()
     try:
         # The commands leave by click.exceptions.Exit, whose code is what this returns.
         return app.main(prog_name=PROGRAM, standalone_mode=False) or 0
     except click.ClickException as error:
-        error.show()
+        _show(error)
         return error.exit_code
     except click.Abort:
         return INTERRUPTED
 
 
-def _mend_streams() -> None:
-    """A closed stream takes all in silence; a character that an encoding lacks becomes a question mark."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the process ends
-        getattr(sys, name).reconfigure(errors="replace")
+def _show(error: click.ClickException) -> None:
+    """Say what is wrong with the arguments; on a terminal, in lines that are broken between words."""
+    said = io.StringIO()
+    error.show(said)
+    lines = said.getvalue().splitlines()
+    if sys.stderr.isatty():
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns
+        lines = [textwrap.fill(line, columns, break_long_words=False, break_on_hyphens=False) for line in lines]
+    click.echo("\n".join(lines), err=True)

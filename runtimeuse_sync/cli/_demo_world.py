@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -38,6 +39,9 @@ KEY = "correct-horse-battery"
 
 # Seconds between two things that the agent says, for the eye to follow.
 _PACE = 0.5
+
+# Seconds that the file server's thread has to end.
+_PATIENCE = 2.0
 
 
 @frozen
@@ -105,14 +109,22 @@ class _Agent:
 def _file_server() -> Iterator[str]:
     """Serves the list on a loopback port; yields its URL."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _ListHandler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="runtimeuse-demo-files", daemon=True)
+    ended = threading.Event()
+    thread = threading.Thread(target=_serve, args=(server, ended), name="runtimeuse-demo-files", daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}/{LIST_NAME}"
     finally:
-        server.shutdown()
+        ended.set()
+        # A last connection wakes the thread. Its serve_forever() would look for the end many times a second.
+        socket.create_connection(server.server_address, _PATIENCE).close()  # type: ignore[arg-type]
+        thread.join(_PATIENCE)
         server.server_close()
-        thread.join(2.0)
+
+
+def _serve(server: ThreadingHTTPServer, ended: threading.Event) -> None:
+    while not ended.is_set():
+        server.handle_request()
 
 
 class _ListHandler(BaseHTTPRequestHandler):

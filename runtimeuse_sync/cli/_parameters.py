@@ -13,6 +13,7 @@ from ..client import Client
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+URL_VARIABLE = "RUNTIMEUSE_URL"
 TOKEN_VARIABLE = "RUNTIMEUSE_TOKEN"
 
 # How often a progress line gets its turn, in seconds.
@@ -99,7 +100,7 @@ secret_option = click.option(
 
 
 def connection_options(command: F) -> F:
-    """What it takes to connect: the URL, and what to authenticate with."""
+    """What to authenticate with."""
     header = click.option(
         "--header-env",
         "headers",
@@ -108,27 +109,39 @@ def connection_options(command: F) -> F:
         multiple=True,
         help="A header for the connection, its value from an environment variable. Repeatable.",
     )
-    return click.argument("url")(token_option(header(command)))
+    return token_option(header(command))
 
 
-def artifact_options(command: F) -> F:
-    """Which artifacts to fetch, and where to save them."""
-    directory = click.option(
-        "--artifacts-dir",
-        "artifacts_dirs",
-        metavar="DIRECTORY",
-        multiple=True,
-        help="A directory of the runtime whose files are fetched (from a runtime on this machine). Repeatable.",
-    )
-    return directory(click.option("--save-to", metavar="FOLDER", help="Where to save them.")(command))
+def is_url(word: str) -> bool:
+    """Whether ``word`` is meant as a runtime's URL, and not as a prompt or a command."""
+    return word.startswith(("ws://", "wss://", "http://", "https://"))
 
 
-def make_client(url: str, token: Optional[str], headers: Sequence[tuple[str, str]]) -> Client:
-    """The client that the options of ``connection_options`` describe."""
+def missing(name: str, hint: Optional[str] = None) -> click.UsageError:
+    """The error for an argument that was left out."""
+    return click.MissingParameter(hint, param_hint=f"'{name}'", param_type="argument")
+
+
+def url_or_default(url: Optional[str]) -> str:
+    """``url``, or what the environment says if it is None.
+
+    Raises:
+        click.UsageError: there is none.
+    """
+    url = os.environ.get(URL_VARIABLE) if url is None else url
+    if not url:
+        raise missing("URL", f"{URL_VARIABLE} is not set either.")
+    return url
+
+
+def make_client(url: Optional[str], token: Optional[str], headers: Sequence[tuple[str, str]]) -> Client:
+    """The client for ``url``, or for that of the environment, with what ``connection_options`` give."""
     given = dict(headers)
     if token:
         given["Authorization"] = f"Bearer {token}"
+    name = URL_VARIABLE if url is None else "URL"
     try:
-        return Client(url, headers=given, cancel_poll_interval=_TICK)
+        return Client(url_or_default(url), headers=given, cancel_poll_interval=_TICK)
     except (TypeError, ValueError) as error:
-        raise click.UsageError(str(error)) from None
+        # The library names its own argument.
+        raise click.UsageError(str(error).replace("ws_url", name)) from None

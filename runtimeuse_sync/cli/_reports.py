@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any, Protocol
 
 from .. import messages as m
 from ..exceptions import AgentRuntimeError
-from ._screen import PROGRAM, Screen, harmless
+from ._json import to_json
+from ._screen import PROGRAM, Screen, shown
 from ._screens import open_screen
 
 # Characters of a line that is waited for to end.
@@ -81,7 +81,6 @@ class TextReport:
 
     def _say(self, text: str, style: str = "") -> None:
         self.screen.say(text, style)
-        self.screen.last = text.rpartition("\n")[2].strip()
 
     def heartbeat(self, message: m.HeartbeatMessageInterface) -> None:
         """See ``Report``."""
@@ -91,17 +90,15 @@ class TextReport:
         """See ``Report``."""
         self.screen.phase = "finishing"
         self._finish_line()
-        is_terminal = sys.stdout.isatty()
-        indent = 2 if is_terminal else None
         text = message.text
         if text is None:
-            text = json.dumps(message.structured_output, ensure_ascii=False, indent=indent)
-        text = harmless(text) if is_terminal else text
+            text = to_json(message.structured_output, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None)
+        text = shown(text, sys.stdout)
         self.screen.data(text if text.endswith("\n") else f"{text}\n")
 
     def artifact(self, remote: str, local: Path) -> None:
         """See ``Report``."""
-        self.screen.say(f"saved {local}", "green")
+        self.screen.say(f"saved {shown(str(local), self.screen.notes, keep_lines=False)}", "green")
 
     def exit(self, code: int) -> None:
         """See ``Report``: the exit code speaks for itself."""
@@ -140,7 +137,7 @@ class JsonReport:
         self.screen = open_screen(plain=True)
 
     def _emit(self, event: str, **fields: Any) -> None:
-        self.screen.data(json.dumps({"event": event, **fields}) + "\n")
+        self.screen.data(to_json({"event": event, **fields}) + "\n")
 
     def assistant(self, message: m.AssistantMessageInterface) -> None:
         """See ``Report``."""

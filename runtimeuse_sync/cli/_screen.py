@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
-from typing import Optional, TextIO
+from typing import Callable, Optional, TextIO
+
+from .._common.words import harmless
 
 PROGRAM = "runtimeuse-sync"
 
 _logger = logging.getLogger("runtimeuse_sync")
-
-# What a terminal would obey instead of showing it: escape sequences, then every other control character.
-_ESCAPES = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]?"
-    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
-)
-
-
-def harmless(text: str) -> str:
-    r"""``text`` without what a terminal would obey.
-
-    >>> harmless("\x1b[2Jclean \x1b]0;title\x07\x1b[31mslate\x1b[0m\r\n")
-    'clean slate\n'
-    """
-    return _ESCAPES.sub("", text)
 
 
 class _Warnings(logging.Handler):
@@ -43,13 +29,11 @@ class Screen:
 
     Attributes:
         phase (str): what the runtime is doing.
-        last (str): the last message.
     """
 
     def __init__(self, notes: TextIO) -> None:
         self.notes = notes
         self.phase = "waiting for the runtime"
-        self.last = ""
         self._warnings = _Warnings(self)
 
     def __enter__(self) -> Screen:
@@ -65,14 +49,23 @@ class Screen:
 
     def say(self, text: str, style: str = "") -> None:
         """Write a line, or several, about what happens."""
-        _write(self.notes, f"{text}\n")
+        _write(self.notes, f"{shown(text, self.notes)}\n")
 
     def show_progress(self) -> None:
         """Show from now on that something is going on, until ``data`` is written."""
 
-    def tick(self) -> bool:
-        """To be called often. Returns False, which makes it fit for ``is_cancelled``: asked while nothing comes."""
-        return False
+    @property
+    def tick(self) -> Optional[Callable[[], bool]]:
+        """To be called often, if there is something to move. Returns False: it is passed as ``is_cancelled``.
+
+        None where nothing moves, so that a call that waits is not woken.
+        """
+        return None
+
+
+def shown(text: str, stream: TextIO, *, keep_lines: bool = True) -> str:
+    """``text`` as it is written to ``stream``: as it is, unless that is a terminal, which would obey some of it."""
+    return harmless(text, keep_lines=keep_lines) if stream.isatty() else text
 
 
 def _write(stream: TextIO, text: str) -> None:

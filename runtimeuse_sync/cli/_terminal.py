@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Optional, TextIO
+from contextlib import suppress
+from typing import Callable, Optional, TextIO, cast
 
 from rich.console import Console
 from rich.live import Live
 from rich.spinner import Spinner
-from rich.table import Table
 from rich.text import Text
 
-from ._screen import Screen, harmless
+from .._common.words import harmless
+from ._screen import Screen
 
 # Seconds of silence after which the progress line shows up: what is quick needs none.
 _SILENCE = 0.4
+
+# Columns that the progress line leaves free at its end, for the terminal to write a ^C there for each Ctrl-C. On a full
+# line that would go to the next one, and the progress line could not be erased any more.
+_ROOM = 8
+
+# Characters of a phase that are looked at: more do not fit on any terminal.
+_LONGEST_PHASE = 200
 
 
 class Terminal(Screen):
@@ -38,9 +46,11 @@ class Terminal(Screen):
         )
 
     def __exit__(self, *_: object) -> None:
-        self._live.stop()
-        # A signal may have cut short an earlier stop().
-        self._console.show_cursor()
+        # The terminal may be gone: that is what SIGHUP says.
+        with suppress(OSError):
+            self._live.stop()
+            # A signal may have cut short an earlier stop().
+            self._console.show_cursor()
         super().__exit__()
 
     def data(self, text: str, stream: Optional[TextIO] = None) -> None:
@@ -53,30 +63,33 @@ class Terminal(Screen):
         self._written = time.monotonic()
 
     def say(self, text: str, style: str = "") -> None:
-        """As ``Screen.say``, above the progress line."""
+        """As ``Screen.say``, above the progress line; lines are broken between words."""
         if not self._at_line_start:
             self._console.line()
             self._at_line_start = True
-        self._console.print(Text(harmless(text), style), soft_wrap=True)
+        self._console.print(Text(harmless(text, keep_lines=True), style))
         self._written = time.monotonic()
 
     def show_progress(self) -> None:
         """As ``Screen.show_progress``."""
         self._live.start(refresh=True)
 
-    def tick(self) -> bool:
-        """As ``Screen.tick``; brings back the progress line after a silence."""
+    @property
+    def tick(self) -> Callable[[], bool]:
+        """As ``Screen.tick``."""
+        return self._show_after_silence
+
+    def _show_after_silence(self) -> bool:
         if self._at_line_start and time.monotonic() - self._written >= _SILENCE:
             self.show_progress()
         return False
 
-    def _line(self) -> Table:
-        minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
-        parts = (f"{minutes}:{seconds:02}", self.phase, harmless(self.last))
-        line = Table.grid(padding=(0, 1))
-        line.add_column(width=1)
-        line.add_column(no_wrap=True, overflow="ellipsis")
-        line.add_row(self._spinner, Text(" · ".join(part for part in parts if part), style="dim"))
+    def _line(self) -> Text:
+        now = time.monotonic()
+        minutes, seconds = divmod(int(now - self._began), 60)
+        words = f"{minutes}:{seconds:02} · {harmless(self.phase, _LONGEST_PHASE)}"
+        line = Text.assemble(cast("Text", self._spinner.render(now)), " ", (words, "dim"))
+        line.truncate(max(1, self._console.width - _ROOM), overflow="ellipsis")
         return line
 
 

@@ -28,7 +28,7 @@ def demo() -> None:
     """
     from ._demo_run import run_demo
 
-    with open_screen(sys.stdout) as screen, endings(TextReport(screen)):
+    with open_screen(sys.stdout) as screen, endings(TextReport(screen), one_signal=True):
         began = time.monotonic()
         screen.say("A whole run on this machine: no network, no sandbox, no key.\n", "bold")
         run_demo(screen)

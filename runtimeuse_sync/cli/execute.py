@@ -11,14 +11,15 @@ import click
 
 from ..messages import CommandInterface
 from ..options import ExecuteCommandsOptions
-from ._artifacts import check_pair, receiving
+from ._artifacts import Wanted, artifact_options, receiving
 from ._endings import EXEC_FAILED, Failure, endings
 from ._parameters import (
-    artifact_options,
     connection_options,
     env_option,
+    is_url,
     json_option,
     make_client,
+    missing,
     secret_option,
     timeout_option,
 )
@@ -33,6 +34,9 @@ EXAMPLE = f"""Examples:
   {PROGRAM} exec ws://localhost:8080 -e API_KEY --secret-env API_KEY -- ./deploy
 """
 
+
+# Where the context keeps what stood behind the dashes.
+_BEHIND = f"{__name__}.behind"
 
 _HINT = "\nAn option of the command's own goes behind --, as in: exec URL -- ls -l"
 
@@ -51,7 +55,7 @@ def _own_exit_code(arguments: Sequence[str] = ("--",)) -> Iterator[None]:
 
 
 class _Exec(click.Command):
-    """Exit code 125 for wrong usage too: a 2 might be the remote command's."""
+    """Exit code 125 for wrong usage too: a 2 might be the remote command's. What is behind ``--`` is told apart."""
 
     def make_context(self, info_name: Optional[str], args: list[str], *rest: Any, **options: Any) -> click.Context:
         """What click asks for."""
@@ -59,46 +63,59 @@ class _Exec(click.Command):
         with _own_exit_code(tuple(args)):
             return super().make_context(info_name, args, *rest, **options)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """What click asks for. It would not say which words stood behind the dashes."""
+        before, behind = _split(args)
+        ctx.meta[_BEHIND] = behind
+        return super().parse_args(ctx, before)
+
     def invoke(self, ctx: click.Context) -> Any:
         """What click asks for."""
         with _own_exit_code():
             return super().invoke(ctx)
 
 
+def _split(args: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words before the first ``--``, and those behind it."""
+    place = args.index("--") if "--" in args else len(args)
+    return list(args[:place]), list(args[place + 1 :])
+
+
 @click.command("exec", cls=_Exec, epilog=EXAMPLE)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[URL] -- COMMAND...")
 @connection_options
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
 @click.option("--cwd", metavar="DIRECTORY", help="Where to run it. Default: the runtime's own.")
 @env_option
 @secret_option
 @artifact_options
 @timeout_option(None, "For the whole run. Default: no limit.")
 @json_option
+@click.pass_context
 def execute(
-    url: str,
+    context: click.Context,
+    words: Sequence[str],
     token: Optional[str],
     headers: Sequence[tuple[str, str]],
-    command: Sequence[str],
     cwd: Optional[str],
     env: Sequence[tuple[str, str]],
     secrets: Sequence[str],
-    artifacts_dirs: Sequence[str],
-    save_to: Optional[str],
+    wanted: Wanted,
     timeout: Optional[float],
     as_json: bool,
 ) -> None:
-    """Run COMMAND at URL, its output and exit code as if it ran here.
+    """Run COMMAND at URL (default: RUNTIMEUSE_URL), its output and exit code as if it ran here.
 
     One word is a line for the remote shell; several are a program and its arguments. Ctrl-C ends the remote command.
 
     The exit code is the remote command's; 125 for a failure of ours, wrong usage included.
     """
+    url, command = _url_and_command(words, context.meta[_BEHIND])
     client = make_client(url, token, headers)
-    check_pair(artifacts_dirs, save_to)
+    wanted.check()
     report = open_report(as_json=as_json, of=ExecReport)
     code = EXEC_FAILED
     with report.screen, endings(report, failed=EXEC_FAILED):
-        with receiving(artifacts_dirs, save_to, report) as artifacts:
+        with receiving(wanted, report) as artifacts:
             options = ExecuteCommandsOptions(
                 secrets_to_redact=list(secrets),
                 artifacts_dirs=artifacts.directories,
@@ -114,6 +131,16 @@ def execute(
             code = _exit_code(client.execute_commands([item], options).results)
         report.exit(code)
     raise click.exceptions.Exit(code)
+
+
+def _url_and_command(before: Sequence[str], behind: Sequence[str]) -> tuple[Optional[str], Sequence[str]]:
+    # Only dashes say that the URL is left out: else one with a mistake in it would be run as a command.
+    words = [*before, *behind]
+    has_url = before or (behind and is_url(behind[0]))
+    url, command = (words[0], words[1:]) if has_url else (None, words)
+    if not command:
+        raise missing("COMMAND")
+    return url, command
 
 
 def _exit_code(results: Sequence[Any]) -> int:

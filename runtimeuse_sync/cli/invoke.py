@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import io
-import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Optional
 
 import click
 
 from ..messages import InvocationMessage
-from ._artifacts import check_pair, receiving
+from ._artifacts import Wanted, artifact_options, receiving
 from ._endings import Failure, endings
 from ._parameters import (
-    artifact_options,
     connection_options,
     env_option,
+    is_url,
     json_option,
     make_client,
+    missing,
     secret_option,
     timeout_option,
 )
 from ._reports import open_report
+from ._schema import read_schema
 from ._screen import PROGRAM
 
 EXAMPLE = f"""Examples:
@@ -35,18 +35,12 @@ EXAMPLE = f"""Examples:
 """
 
 
-def _schema(path: str) -> str:
-    """The text for the wire of the JSON schema in a file, which may hold it bare or as the wire wraps it."""
-    try:
-        schema = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise click.BadParameter(f"{path}: {error.strerror}") from None
-    except ValueError as error:
-        raise click.BadParameter(f"{path} is not JSON: {error}") from None
-    if not isinstance(schema, dict):
-        raise click.BadParameter(f"{path} holds no JSON object, which a schema is")
-    is_wrapped = schema.get("type") == "json_schema" and "schema" in schema
-    return json.dumps(schema if is_wrapped else {"type": "json_schema", "schema": schema})
+def _url_and_prompt(first: Optional[str], second: Optional[str]) -> tuple[Optional[str], str]:
+    if second is not None:
+        return first, second
+    if first is None or is_url(first):
+        raise missing("PROMPT")
+    return None, first
 
 
 def _read_input() -> str:
@@ -62,39 +56,41 @@ def _read_input() -> str:
 
 
 @click.command(epilog=EXAMPLE)
+@click.argument("url", required=False, metavar="[URL]")
+@click.argument("prompt", required=False, metavar="PROMPT")
 @connection_options
-@click.argument("prompt")
 @click.option("-s", "--system-prompt", default="", metavar="TEXT", help="The agent's instructions.")
 @click.option("-m", "--model", metavar="NAME", help="The model. Default: the runtime's own.")
-@click.option("--schema", type=_schema, metavar="FILE", help="A JSON schema: asks for a structured result.")
+@click.option("--schema", type=read_schema, metavar="FILE", help="A JSON schema: asks for a structured result.")
 @env_option
 @secret_option
 @artifact_options
 @timeout_option(None, "For the whole run. Default: no limit.")
 @json_option
 def invoke(
-    url: str,
+    url: Optional[str],
     token: Optional[str],
     headers: Sequence[tuple[str, str]],
-    prompt: str,
+    prompt: Optional[str],
     system_prompt: str,
     model: Optional[str],
     schema: Optional[str],
     env: Sequence[tuple[str, str]],
     secrets: Sequence[str],
-    artifacts_dirs: Sequence[str],
-    save_to: Optional[str],
+    wanted: Wanted,
     timeout: Optional[float],
     as_json: bool,
 ) -> None:
-    """Run the agent at URL on PROMPT, and print its result. A PROMPT of "-" is read from standard input.
+    """Run the agent at URL (default: RUNTIMEUSE_URL) on PROMPT, and print its result.
 
+    A PROMPT of "-" is read from standard input.
     The result goes to standard output, what leads there to standard error. Ctrl-C cancels the run.
     """
+    url, prompt = _url_and_prompt(url, prompt)
     client = make_client(url, token, headers)
-    check_pair(artifacts_dirs, save_to)
+    wanted.check()
     report = open_report(as_json=as_json)
-    with report.screen, endings(report), receiving(artifacts_dirs, save_to, report) as artifacts:
+    with report.screen, endings(report), receiving(wanted, report) as artifacts:
         message = InvocationMessage(
             system_prompt=system_prompt,
             user_prompt=_read_input() if prompt == "-" else prompt,

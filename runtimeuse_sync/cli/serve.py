@@ -51,11 +51,11 @@ def serve(
     """Host an agent, and print the URL.
 
     Clients can run any command through it. So it listens on this machine alone unless there is a token.
-    Ctrl-C or SIGTERM ends it, and all that it runs.
+    Ctrl-C, SIGTERM or SIGHUP ends it, and all that it runs.
     """
     # What it runs inherits the environment, and need not know.
     os.environ.pop(TOKEN_VARIABLE, None)
-    with open_screen() as screen, endings(TextReport(screen)):
+    with open_screen() as screen, endings(TextReport(screen), one_signal=True) as signals:
         runtime = _start(_agent(handler_name, agent_command, whole_output), host, port, token)
         try:
             screen.data(f"{runtime.url}\n")
@@ -64,6 +64,7 @@ def serve(
         except KeyboardInterrupt:
             pass
         finally:
+            signals.hold_off()
             runtime.close()
 
 

@@ -21,11 +21,14 @@ EXAMPLE = f"""Example:
 
 
 @click.command(epilog=EXAMPLE)
+@click.argument("url", required=False, metavar="[URL]")
 @connection_options
 @timeout_option(60.0, "How long to wait.")
 @json_option
-def wait(url: str, token: Optional[str], headers: Sequence[tuple[str, str]], timeout: float, as_json: bool) -> None:
-    """Wait until the runtime at URL accepts connections.
+def wait(
+    url: Optional[str], token: Optional[str], headers: Sequence[tuple[str, str]], timeout: float, as_json: bool
+) -> None:
+    """Wait until the runtime at URL (default: RUNTIMEUSE_URL) accepts connections.
 
     Tries again as long as the failure is one of a sandbox that is still starting; a wrong token fails at once.
     """

@@ -16,6 +16,19 @@ raised at the end of the ``with`` block. Where the habits of a real runtime matt
 >>> with ScriptedRuntime(generation("0.4", Reply(result={"files": 3}))) as runtime:
 ...     Client(runtime.url).query("Hello", QueryOptions(system_prompt="Be polite.")).data.structured_output
 {'files': 3}
+
+From the outside in:
+
+| module | its one job |
+|---|---|
+| ``_runtime`` | ``ScriptedRuntime``: what a test starts, asks and waits for |
+| ``_generations`` | scripts that behave as releases of the runtime do |
+| ``_server`` | accepts connections, and runs a script for each on a thread of its own |
+| ``_record`` | what has happened on all connections |
+| ``_peer``, ``_comparison`` | one connection as its script sees it; a message beside the one expected |
+| ``_link`` | one connection's socket and WebSocket protocol |
+| ``_mailbox`` | what came in on one connection, for its script to wait for |
+| ``_loop`` | the one thread that owns all the sockets |
 """
 
 from __future__ import annotations
@@ -30,6 +43,6 @@ except ImportError as error:
 from ._generations import Reply, generation
 from ._loop import Disconnected
 from ._peer import Peer, Script
-from ._server import ScriptedRuntime
+from ._runtime import ScriptedRuntime
 
 __all__ = ["Disconnected", "Peer", "Reply", "Script", "ScriptedRuntime", "generation"]

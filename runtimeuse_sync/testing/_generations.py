@@ -12,7 +12,7 @@ import attrs
 
 from .. import messages as m
 from ..exceptions import ProtocolError
-from ._peer import Peer, Script
+from ._peer import NothingCame, Peer, Script
 
 # The releases (0.x) that brought something.
 _OLDEST, _DATA, _COMMANDS, _EXIT_CODES, _SESSIONS, _STDOUT, _CONFIRMATION, _NEWEST = 4, 5, 8, 10, 11, 12, 13, 15
@@ -137,12 +137,12 @@ class _Generation:
     def _hear(self, timeout: Optional[float]) -> bool:
         """React to the next message; False if none came in time."""
         try:
-            message = self._peer._next(timeout)
+            message = self._peer.receive(timeout)
+        except NothingCame:
+            return False
         except ProtocolError:
             self._on_nonsense()
             return True
-        if message is None:
-            return False
         reaction = self._reactions.get(type(message))
         if reaction:
             reaction(message)

@@ -8,19 +8,16 @@ import socket
 import ssl
 import struct
 import sys
-from typing import TYPE_CHECKING, Callable, Optional, cast
+from typing import Callable, Optional, Protocol, cast
 
+import attrs
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from ..exceptions import ProtocolError
 from ._loop import Disconnected, Loop
-from ._peer import Peer
-
-if TYPE_CHECKING:
-    from ._server import ScriptedRuntime
+from ._mailbox import Mailbox, Received
 
 # Real runtimes take messages up to this size.
 _MAX_MESSAGE = 100 * 1024 * 1024
@@ -35,23 +32,57 @@ _NO_LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 _WANTS: tuple[type[OSError], ...] = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
-class Link:
-    """The socket and the protocol state of one connection. Only the loop's thread calls its methods."""
+@attrs.frozen
+class Answer:
+    """What becomes of a handshake.
 
-    def __init__(self, loop: Loop, sock: socket.socket, runtime: ScriptedRuntime) -> None:
+    Attributes:
+        status (int or None): the HTTP status to refuse it with. Default None: it is accepted.
+        begin: called once it is accepted.
+    """
+
+    status: Optional[int] = None
+    begin: Callable[[], object] = lambda: None
+
+
+class Host(Protocol):
+    """Decides what becomes of a connection, and is told what happens. Called by the loop's thread alone."""
+
+    def answer(self, link: Link, request: Request) -> Answer:
+        """The client asks for a WebSocket."""
+
+    def on_message(self, message: Received) -> None:
+        """The client has sent a message."""
+
+    def on_closed(self, link: Link) -> None:
+        """The socket is closed."""
+
+    def on_failure(self, error: BaseException) -> None:
+        """There is a fault in the server itself."""
+
+
+class Link:
+    """The socket and the protocol state of one connection. Only the loop's thread calls its methods.
+
+    Attributes:
+        mailbox (Mailbox): what comes in goes there.
+        closed (bool): the socket is closed.
+        deaf (bool): what comes in is thrown away, pings included.
+    """
+
+    def __init__(self, loop: Loop, sock: socket.socket, host: Host) -> None:
+        self.mailbox = Mailbox(host.on_message)
+        self.closed = False
+        self.deaf = False
         self._loop = loop
         self._sock = sock
-        self._runtime = runtime
-        self._peer: Optional[Peer] = None
+        self._host = host
         self._protocol = ServerProtocol(max_size=_MAX_MESSAGE, logger=_SILENT)
         self._outbox = bytearray()
         self._fragments: list[bytes] = []
         self._shaking_hands = isinstance(sock, ssl.SSLSocket)
         self._half_close = False  # wanted, once all is written
         self._half_closed = False
-        self.closed = False
-        # What comes in is thrown away: after our half of the end, and for a client that is to meet a dead host.
-        self.deaf = False
 
     def on_ready(self, events: int) -> None:
         try:
@@ -64,7 +95,7 @@ class Link:
         except OSError as error:
             self.close(f"the connection broke ({type(error).__name__})")
         except Exception as error:  # noqa: BLE001 - a safety net: the loop must outlive a fault of one link
-            self._runtime._fail(error)
+            self._host.on_failure(error)
             self.close("the server failed")
 
     def _shake_hands(self) -> None:
@@ -97,34 +128,32 @@ class Link:
                 self._answer_handshake(event)
             elif isinstance(event, Frame):
                 self._on_frame(event)
-        if self._peer and self._protocol.parser_exc:
-            self._peer._take(ProtocolError(f"broke the WebSocket protocol: {self._protocol.parser_exc}"))
-            self._peer._on_leaving("broke the WebSocket protocol")
+        if self._protocol.parser_exc:
+            self.mailbox.put_fault("broke the WebSocket protocol", self._protocol.parser_exc)
         self._emit()
 
     def _answer_handshake(self, request: Request) -> None:
-        self._peer = Peer(self._runtime, self._loop, self, request)
-        step = self._runtime._admit(self._peer)
-        if isinstance(step, int):
-            self._protocol.send_response(self._protocol.reject(step, "Refused by the test.\n"))
-        else:
+        answer = self._host.answer(self, request)
+        if answer.status is None:
             self._protocol.send_response(self._protocol.accept(request))
+        else:
+            self._protocol.send_response(self._protocol.reject(answer.status, "Refused by the test.\n"))
         self._emit()
-        if not isinstance(step, int) and self._protocol.state is State.OPEN:
-            self._runtime._play(self._peer, step)
+        # It is not open if the request was none that can be accepted.
+        if self._protocol.state is State.OPEN:
+            answer.begin()
 
     def _on_frame(self, frame: Frame) -> None:
-        assert self._peer is not None
         if frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
             self._fragments.append(bytes(frame.data))
             if frame.fin:
                 payload, self._fragments = b"".join(self._fragments), []
-                self._peer._on_payload(payload)
+                self.mailbox.put_payload(payload)
         elif frame.opcode is Opcode.PONG:
-            self._peer._on_pong(bytes(frame.data))
+            self.mailbox.put_pong(bytes(frame.data))
         elif frame.opcode is Opcode.CLOSE:
             code = struct.unpack("!H", frame.data[:2])[0] if frame.data else 1005
-            self._peer._on_leaving(f"closed the WebSocket with code {code}")
+            self.mailbox.mark_leaving(f"closed the WebSocket with code {code}")
 
     def speak(self, say: Callable[[ServerProtocol], None]) -> None:
         """Send what ``say`` tells the protocol to."""
@@ -157,9 +186,8 @@ class Link:
         self.closed = True
         self._loop.forget(self._sock)
         self._sock.close()
-        self._runtime._links.discard(self)
-        if self._peer:
-            self._peer._on_closed(how)
+        self._host.on_closed(self)
+        self.mailbox.mark_closed(how)
 
     def _emit(self) -> None:
         data = self._protocol.data_to_send()
@@ -184,5 +212,4 @@ class Link:
             self._half_closed = self.deaf = True
             self._sock.shutdown(socket.SHUT_WR)
         self._loop.watch(self._sock, self.on_ready, writing=bool(self._outbox))
-        if self._peer:
-            self._peer._on_flushed(not self._outbox)
+        self.mailbox.mark_flushed(not self._outbox)

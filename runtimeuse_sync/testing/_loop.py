@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import selectors
-import socket
 import threading
 import time
 from collections import deque
 from concurrent.futures import Future
-from typing import Any, Callable, Optional, TypeVar, Union, cast
+from typing import Any, Callable, Optional, Protocol, TypeVar
 
 from .._common.wakeup import Waker
 
 T = TypeVar("T")
-Watched = Union[socket.socket, Waker]
 
 # Seconds: for a call of the loop, for what is under way at the end of a test to arrive, for a thread to end.
 _CALL_PATIENCE = 10.0
@@ -38,19 +36,26 @@ class Disconnected(Exception):  # noqa: N818 - no error: how a script normally e
     """
 
 
+class Watched(Protocol):
+    """A socket, or what else a selector can wait for."""
+
+    def fileno(self) -> int:
+        """The descriptor."""
+
+
 class Loop:
     """One thread that owns all the sockets of a runtime. Other threads hand it calls."""
 
     def __init__(self, name: str) -> None:
         self._selector = selectors.DefaultSelector()
-        self._ready: dict[Watched, Callable[[int], None]] = {}
+        self._ready: dict[object, Callable[[int], None]] = {}
         self._waker = Waker()
         self._waker.open()
         self._lock = threading.Lock()
         self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()  # guarded by _lock
         self._stopped = False  # guarded by _lock
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self.watch(self._waker, self._wake_up)
+        self.watch(self._waker, self._run_calls)
 
     def start(self) -> None:
         self._thread.start()
@@ -100,12 +105,12 @@ class Loop:
         selected = self._selector.select(timeout)
         for key, events in selected:
             # An earlier one of the same turn may have closed this socket.
-            ready = self._ready.get(cast("Watched", key.fileobj))
+            ready = self._ready.get(key.fileobj)
             if ready:
                 ready(events)
         return len(selected)
 
-    def _wake_up(self, _: int) -> None:
+    def _run_calls(self, _: int) -> None:
         self._waker.clear()
         with self._lock:
             calls, self._calls = self._calls, deque()

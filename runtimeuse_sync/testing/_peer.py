@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-import pprint
 import queue
 import struct
-import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar, Union
+from collections.abc import Mapping
+from typing import Any, Callable, Optional, TypeVar
 
-import attrs
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from .. import messages as m
 from .._protocol import codec
 from ..exceptions import ProtocolError
+from ._comparison import check_fields, difference
+from ._link import Link
 from ._loop import Disconnected, Loop
-
-if TYPE_CHECKING:
-    from ._link import Link
-    from ._server import ScriptedRuntime
+from ._mailbox import Received
 
 MessageT = TypeVar("MessageT")
-Received = Union[m.ClientMessage, codec.UnknownMessage]
 Script = Callable[["Peer"], object]
 
 # How many messages the loop is handed at once: it has pings to answer in between.
@@ -36,7 +29,9 @@ _BATCH = 1000
 _CLOSE_PATIENCE = 5.0
 _STALL_PATIENCE = 30.0
 
-_HIDDEN = "differs; not shown, as it may hold secrets"
+
+class NothingCame(AssertionError):  # noqa: N818 - a failed expectation
+    """The client said nothing within the time that it had."""
 
 
 class Peer:
@@ -54,65 +49,12 @@ class Peer:
     ...     peer.send({"message_type": "result_message", "data": {"type": "text", "text": "done"}})
     """
 
-    def __init__(self, runtime: ScriptedRuntime, loop: Loop, link: Link, request: Request) -> None:
+    def __init__(self, loop: Loop, link: Link, request: Request) -> None:
         self.path = request.path
         self.request_headers: Mapping[str, str] = request.headers
-        self._runtime = runtime
         self._loop = loop
         self._link = link
-        self._inbox: queue.Queue[Union[Received, ProtocolError, None]] = (
-            queue.Queue()
-        )  # SimpleQueue.get may overstay its timeout
-        self._pongs: dict[bytes, threading.Event] = {}
-        self._gone = threading.Event()
-        self._closed = threading.Event()
-        self._flushed = threading.Event()
-        self._how_it_left = "is still there"
-
-    # What the loop reports.
-
-    def _on_payload(self, payload: bytes) -> None:
-        try:
-            message = codec.decode_client_message(payload)
-        except ProtocolError as error:
-            self._take(error)
-        else:
-            self._runtime._log(message)
-            self._take(message)
-
-    def _take(self, item: Union[Received, ProtocolError]) -> None:
-        self._inbox.put(item)
-
-    def _on_pong(self, payload: bytes) -> None:
-        waiter = self._pongs.pop(payload, None)
-        if waiter:
-            waiter.set()
-
-    def _on_flushed(self, flushed: bool) -> None:
-        if flushed:
-            self._flushed.set()
-        else:
-            self._flushed.clear()
-
-    def _on_leaving(self, how: str) -> None:
-        if not self._gone.is_set():
-            self._how_it_left = how
-            self._gone.set()
-            self._inbox.put(None)
-            for waiter in list(self._pongs.values()):
-                waiter.set()
-
-    def _on_closed(self, how: str) -> None:
-        self._on_leaving(how)
-        self._flushed.set()
-        self._closed.set()
-
-    def _unread_faults(self) -> Iterator[ProtocolError]:
-        """What the client did wrong, and no script has taken note of."""
-        while not self._inbox.empty():
-            item = self._inbox.get()
-            if isinstance(item, ProtocolError):
-                yield item
+        self._mailbox = link.mailbox
 
     # What a script says.
 
@@ -151,7 +93,7 @@ class Peer:
         self._wait_until_flushed()
 
     def _wait_until_flushed(self) -> None:
-        if not self._flushed.wait(_STALL_PATIENCE):
+        if not self._mailbox.flushed.wait(_STALL_PATIENCE):
             raise AssertionError(f"the client did not read for {_STALL_PATIENCE:g} s")
 
     # What a script hears.
@@ -167,23 +109,10 @@ class Peer:
             ProtocolError: what came is no message.
             Disconnected: the client has left.
         """
-        message = self._next(timeout)
-        if message is None:
-            raise AssertionError(f"expected a message within {timeout:g} s, but nothing came")
-        return message
-
-    def _next(self, timeout: Optional[float]) -> Optional[Received]:
-        """Like ``receive``, but None where nothing came in time."""
         try:
-            item = self._inbox.get(timeout=timeout)
+            return self._mailbox.get(timeout)
         except queue.Empty:
-            return None
-        if item is None:
-            self._inbox.put(None)
-            raise Disconnected(f"the client {self._how_it_left}")
-        if isinstance(item, ProtocolError):
-            raise item
-        return item
+            raise NothingCame(f"expected a message within {timeout:g} s, but nothing came") from None
 
     def expect(self, message_class: type[MessageT], timeout: Optional[float] = 5.0, **fields: Any) -> MessageT:
         """The next message, which must be a ``message_class`` with these ``fields``.
@@ -201,37 +130,35 @@ class Peer:
         ...     peer.expect(CancelMessage)
         """
         __tracebackhide__ = True  # pytest shows the script's line instead.
-        _check_fields(message_class, fields)
+        check_fields(message_class, fields)
         name = message_class.__name__
         try:
             message = self.receive(timeout)
-        except AssertionError:
+        except NothingCame:
             raise AssertionError(f"expected {name} within {timeout:g} s, but nothing came") from None
         except Disconnected:
-            raise AssertionError(f"expected {name}, but the client {self._how_it_left}") from None
+            raise AssertionError(f"expected {name}, but the client {self._mailbox.how_it_left}") from None
         except ProtocolError as error:
             raise AssertionError(f"expected {name}, but what came is no message: {error}") from None
         if not isinstance(message, message_class):
             raise AssertionError(f"expected {name}, received {message!r}")
-        difference = _difference(message, fields)
-        if difference:
-            raise AssertionError(f"{name} came, but not as expected (- expected, + received):\n{difference}")
+        differs = difference(message, fields)
+        if differs:
+            raise AssertionError(f"{name} came, but not as expected (- expected, + received):\n{differs}")
         return message
 
     def ping(self, timeout: float = 5.0) -> None:
         """Send a ping and wait for its pong; raises ``AssertionError`` after ``timeout`` seconds without."""
-        pong = threading.Event()
         payload = struct.pack("!d", time.monotonic())
-        self._pongs[payload] = pong
+        pong = self._mailbox.expect_pong(payload)
         self._say([payload], ServerProtocol.send_ping)
         if not pong.wait(timeout):
             raise AssertionError(f"expected a pong within {timeout:g} s, but none came")
-        if payload in self._pongs:
-            raise Disconnected(f"the client {self._how_it_left}")
+        self._mailbox.check_pong(payload)
 
     def pause(self, seconds: float) -> None:
         """Do nothing for ``seconds``, or until the client leaves."""
-        self._gone.wait(seconds)
+        self._mailbox.gone.wait(seconds)
 
     def silence(self, *, answer_pings: bool = True) -> None:
         """Say nothing until the client leaves.
@@ -244,7 +171,7 @@ class Peer:
         """
         if not answer_pings:
             self._loop.call(self._be_deaf)
-        if not self._gone.wait(_STALL_PATIENCE):
+        if not self._mailbox.gone.wait(_STALL_PATIENCE):
             raise AssertionError(f"the client was still there after {_STALL_PATIENCE:g} s")
 
     def _be_deaf(self) -> None:
@@ -277,7 +204,7 @@ class Peer:
         self.drop()
 
     def _wait_until_closed(self) -> None:
-        self._closed.wait(_CLOSE_PATIENCE)
+        self._mailbox.closed.wait(_CLOSE_PATIENCE)
         self._loop.call(lambda: self._link.close("was closed"))
 
 
@@ -285,40 +212,3 @@ def _encode(message: Any) -> bytes:
     if isinstance(message, dict):
         return json.dumps(message).encode()
     return codec.encode(message)
-
-
-def _check_fields(message_class: type, fields: Iterable[str]) -> None:
-    known = {field.name for field in attrs.fields(message_class)}
-    for name in fields:
-        if name not in known:
-            raise TypeError(f"{message_class.__name__} has no field {name!r}, but {sorted(known)}")
-
-
-def _difference(message: Any, expected: Mapping[str, Any]) -> str:
-    fields = attrs.fields_dict(type(message))
-    lines: list[str] = []
-    for name, value in expected.items():
-        actual = getattr(message, name)
-        if actual == value:
-            continue
-        lines.append(f"{name}:")
-        lines += _compare(value, actual) if fields[name].repr else [f"  {_HIDDEN}"]
-    return "\n".join(lines)
-
-
-def _compare(expected: Any, actual: Any) -> list[str]:
-    before, after = (pprint.pformat(value).splitlines() for value in (expected, actual))
-    shown = difflib.ndiff(before, after) if before != after else ()
-    hidden = (f"{path} {_HIDDEN}" for path in _hidden_differences("", expected, actual))
-    return ["  " + line.rstrip("\n") for line in (*shown, *hidden)]
-
-
-def _hidden_differences(path: str, expected: Any, actual: Any) -> Iterator[str]:
-    """Where in two values, item by item, fields differ that are in no ``repr``."""
-    if isinstance(expected, list) and isinstance(actual, list):
-        for number, pair in enumerate(zip(expected, actual)):
-            yield from _hidden_differences(f"{path}[{number}]", *pair)
-    elif attrs.has(type(expected)) and type(expected) is type(actual):
-        for field in attrs.fields(type(expected)):
-            if not field.repr and getattr(expected, field.name) != getattr(actual, field.name):
-                yield f"{path}.{field.name}"

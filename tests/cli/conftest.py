@@ -38,7 +38,7 @@ class Done:
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the machine says of colours, tokens and buffers."""
     rich_reads = ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES")
-    for name in ("RUNTIMEUSE_TOKEN", "PYTHONUNBUFFERED", *rich_reads):
+    for name in ("RUNTIMEUSE_URL", "RUNTIMEUSE_TOKEN", "PYTHONUNBUFFERED", *rich_reads):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -85,11 +85,11 @@ def run(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., Done]:
 
 
 class Terminal:
-    """A command on a terminal of 80 by 24 characters."""
+    """A command on a terminal of 24 lines."""
 
-    def __init__(self, arguments: tuple[object, ...], environment: dict[str, str]) -> None:
+    def __init__(self, arguments: tuple[object, ...], columns: int, environment: dict[str, str]) -> None:
         self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         self.shown = ""
         self._looked_at = 0
         # What is read may end in the middle of a character.
@@ -152,8 +152,8 @@ def terminal() -> Iterator[Callable[..., Terminal]]:
     """Starts the command on a terminal of its own."""
     started: list[Terminal] = []
 
-    def start(*arguments: object, **environment: str) -> Terminal:
-        started.append(Terminal(arguments, environment))
+    def start(*arguments: object, columns: int = 80, **environment: str) -> Terminal:
+        started.append(Terminal(arguments, columns, environment))
         return started[-1]
 
     yield start

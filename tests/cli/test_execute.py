@@ -136,7 +136,7 @@ def test_wrong_usage(cli: Cli, url: str, arguments: tuple[str, ...]) -> None:
 def test_options_of_the_command_need_the_dashes(cli: Cli, words: tuple[str, ...]) -> None:
     done = cli("exec", "ws://127.0.0.1:1", *words)
     assert (done.code, done.out) == (125, "")
-    assert "Usage: runtimeuse-sync exec [OPTIONS] URL -- COMMAND...\n" in done.err
+    assert "Usage: runtimeuse-sync exec [OPTIONS] [URL] -- COMMAND...\n" in done.err
     assert done.err.endswith("An option of the command's own goes behind --, as in: exec URL -- ls -l\n")
 
 
@@ -171,10 +171,11 @@ def test_output_that_cannot_be_written(run: Cli, url: str) -> None:
     [
         (signal.SIGINT, 130, ()),
         (signal.SIGTERM, 143, ()),
+        (signal.SIGHUP, 129, ()),
         # What a shell does to the commands that it puts into the background.
         (signal.SIGINT, 130, ("sh", "-c", 'trap "" INT; exec "$@"', "sh")),
     ],
-    ids=["SIGINT", "SIGTERM", "SIGINT-ignored"],
+    ids=["SIGINT", "SIGTERM", "SIGHUP", "SIGINT-ignored"],
 )
 def test_a_signal_ends_the_remote_command(
     start: Start, url: str, number: int, code: int, before: tuple[str, ...]
@@ -214,6 +215,34 @@ def test_a_reader_that_goes_ends_the_remote_command(start: Start, url: str) -> N
 def test_closed_streams(run: Cli, url: str) -> None:
     before = ("sh", "-c", 'exec "$@" >&- 2>&-', "sh")
     assert run("exec", url, "--", "echo out; echo err >&2; exit 7", command=[*before, *COMMAND]) == Done(7, "", "")
+
+
+# --- the URL of the environment ---
+
+
+def test_the_url_of_the_environment(cli: Cli, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTIMEUSE_URL", url)
+    assert cli("exec", "--", "echo", "a  b").out == "a  b\n"
+    assert cli("exec", "--", "echo '$0' --; exit 3") == Done(3, "$0 --\n", "")
+    assert cli("exec", "-e", "A=b", "--", "echo $A").out == "b\n"
+
+
+@pytest.mark.parametrize("words", [("{url}", "--", "echo", "a"), ("--", "{url}", "echo", "a"), ("{url}", "echo", "a")])
+def test_a_url_that_is_given_goes_first(
+    cli: Cli, url: str, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("RUNTIMEUSE_URL", "ws://127.0.0.1:1")
+    assert cli("exec", *(word.format(url=url) for word in words)).out == "a\n"
+
+
+@pytest.mark.parametrize("words", [("localhost:8080", "ls"), ("localhost:8080", "--", "ls"), ("make", "test")])
+def test_a_word_before_the_dashes_is_no_command(
+    cli: Cli, url: str, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("RUNTIMEUSE_URL", url)
+    done = cli("exec", *words)
+    assert (done.code, done.out) == (125, "")
+    assert "Error: URL must begin with ws://" in done.err
 
 
 # --- JSON and artifacts -------------------------------------------------------------------------------

@@ -108,22 +108,54 @@ def test_standard_input_that_is_no_text(
 BARE = {"type": "object", "properties": {"files": {"type": "integer"}}}
 
 
-@pytest.mark.parametrize("schema", [BARE, {"type": "json_schema", "schema": BARE}])
-def test_a_schema(cli: Cli, scripted_runtime: Scripted, tmp_path: Path, schema: object) -> None:
-    (tmp_path / "schema.json").write_text(json.dumps(schema))
+def test_a_schema(cli: Cli, scripted_runtime: Scripted, tmp_path: Path) -> None:
+    (tmp_path / "schema.json").write_text(json.dumps(BARE))
     runtime = answering(scripted_runtime)
     assert cli("invoke", runtime.url, "Count", "--schema", tmp_path / "schema.json").code == 0
     sent = runtime.wait_for(InvocationMessage).output_format_json_schema_str
     assert json.loads(sent or "") == {"type": "json_schema", "schema": BARE}
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]", "\udcff"])
-def test_a_file_that_holds_no_schema(cli: Cli, tmp_path: Path, content: Any) -> None:
-    if content is not None:
-        (tmp_path / "schema.json").write_text(content, errors="surrogateescape")
+def test_a_file_that_holds_no_schema(cli: Cli, tmp_path: Path) -> None:
     done = cli("invoke", "ws://127.0.0.1:1", "Count", "--schema", tmp_path / "schema.json")
     assert (done.code, done.out) == (2, "")
     assert "Invalid value for '--schema'" in done.err
+
+
+# --- the URL of the environment -----------------------------------------------------------------------
+
+
+def test_the_url_of_the_environment(cli: Cli, scripted_runtime: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = answering(scripted_runtime, result="42")
+    monkeypatch.setenv("RUNTIMEUSE_URL", runtime.url)
+    assert cli("invoke", "How many?") == Done(0, "42\n", "")
+    assert runtime.wait_for(InvocationMessage).user_prompt == "How many?"
+
+
+def test_a_url_that_is_given_goes_first(cli: Cli, scripted_runtime: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTIMEUSE_URL", "ws://127.0.0.1:1")
+    assert cli("invoke", answering(scripted_runtime, result="42").url, "How many?").out == "42\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "variable", "told"),
+    [
+        (("How many?",), "", "Missing argument 'URL'. RUNTIMEUSE_URL is not set either."),
+        ((), "", "Missing argument 'PROMPT'."),
+        (("ws://127.0.0.1:1",), "", "Missing argument 'PROMPT'."),
+        (("wss://127.0.0.1:1",), "ws://127.0.0.1:1", "Missing argument 'PROMPT'."),
+        (("localhost:8080", "How many?"), "", "URL must begin with ws://, wss://, http:// or https://"),
+        (("How many?",), "localhost:8080", "RUNTIMEUSE_URL must begin with ws://, wss://, http:// or https://"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_named(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], variable: str, told: str
+) -> None:
+    monkeypatch.setenv("RUNTIMEUSE_URL", variable)
+    done = cli("invoke", *words)
+    assert (done.code, done.out) == (2, "")
+    assert f"Error: {told}" in done.err
+    assert "ws_url" not in done.err
 
 
 @pytest.mark.parametrize(
@@ -135,6 +167,8 @@ def test_a_file_that_holds_no_schema(cli: Cli, tmp_path: Path, content: Any) -> 
         ("--header-env", "X-Token=NOT_SET_ANYWHERE"),
         ("--artifacts-dir", "/out"),
         ("--save-to", "somewhere"),
+        ("--artifacts-dir", "/out", "--save-to", "/"),
+        ("--artifacts-dir", "/out", "--save-to", "somewhere", "--max-artifact-size", "0"),
     ],
 )
 def test_wrong_usage(cli: Cli, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]) -> None:
@@ -246,6 +280,22 @@ def test_json_of_an_error(cli: Cli, scripted_runtime: Scripted) -> None:
     assert json.loads(done.out) == expected
 
 
+def test_a_number_that_json_has_not_is_a_string(cli: Cli, scripted_runtime: Scripted) -> None:
+    def script(peer: Peer) -> None:
+        peer.expect(InvocationMessage)
+        data = '{"type": "structured_output", "structured_output": {"x": [1e999, -1e999, "NaN"]}}'
+        peer.send_text(f'{{"message_type": "result_message", "data": {data}, "metadata": {{"cost": 1e999}}}}')
+
+    def refuse(word: str) -> None:
+        pytest.fail(f"{word} is not JSON")
+
+    url = scripted_runtime(script).url
+    event = json.loads(cli("invoke", url, "x", "--json").out, parse_constant=refuse)
+    assert event["structured_output"] == {"x": ["Infinity", "-Infinity", "NaN"]}
+    assert event["metadata"] == {"cost": "Infinity"}
+    assert json.loads(cli("invoke", url, "x").out, parse_constant=refuse) == event["structured_output"]
+
+
 # --- artifacts ----------------------------------------------------------------------------------------
 
 
@@ -283,6 +333,36 @@ def test_an_artifact_that_does_not_arrive_is_a_failure(cli: Cli, scripted_runtim
     done = cli("invoke", runtime.url, "x", "--artifacts-dir", "/out", "--save-to", tmp_path / "saved")
     assert (done.code, done.out) == (1, "42\n")
     assert "1 artifact(s) did not arrive" in done.err
+    assert "none may be larger than 1024 MiB (--max-artifact-size)" in done.err
+
+
+def test_a_folder_with_files_in_it_is_left_alone_unless_told_otherwise(
+    cli: Cli, local_runtime: Local, tmp_path: Path
+) -> None:
+    out, saved = tmp_path / "out", tmp_path / "saved"
+    for folder in (out, saved):
+        folder.mkdir()
+    (saved / "Makefile").write_text("all:")
+    (out / "Makefile").write_text("evil:")
+    url = local_runtime(lambda *_: "done", settle_seconds=0.1).url
+    options = ("--artifacts-dir", out, "--save-to", saved)
+    done = cli("invoke", url, "x", *options)
+    assert (done.code, done.out, (saved / "Makefile").read_text()) == (2, "", "all:")
+    assert f"{saved} is not empty: take another folder, or --overwrite to replace files" in done.err
+    assert cli("invoke", url, "x", *options, "--overwrite").code == 0
+    assert (saved / "Makefile").read_text() == "evil:"
+
+
+def test_an_artifact_that_is_too_large_is_not_saved(cli: Cli, local_runtime: Local, tmp_path: Path) -> None:
+    out, saved = tmp_path / "out", tmp_path / "saved"
+    out.mkdir()
+    (out / "fits").write_bytes(b"x" * 2**20)
+    (out / "large").write_bytes(b"x" * (2**20 + 1))
+    url = local_runtime(lambda *_: "done", settle_seconds=0.1).url
+    done = cli("invoke", url, "x", "--artifacts-dir", out, "--save-to", saved, "--max-artifact-size", 1)
+    assert (done.code, done.out) == (1, "done\n")
+    assert "HTTP status 413\n  filename: large\n" in done.err
+    assert [path.name for path in saved.iterdir()] == ["fits"]
 
 
 def test_an_artifact_with_a_hostile_name_ends_the_run(cli: Cli, scripted_runtime: Scripted, tmp_path: Path) -> None:

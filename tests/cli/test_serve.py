@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -59,6 +60,32 @@ def test_sigterm_ends_it_and_what_it_runs(start: Start) -> None:
         process.terminate()
         assert process.wait(20) == 0
     assert is_gone(pids[0])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_without_end_leave_nothing_behind(start: Start, number: int) -> None:
+    process = start("serve", "--agent-command", "cat")
+    # Its end takes a while: the first process does not hear SIGTERM.
+    line = "(trap '' TERM HUP INT; exec sleep 1000) >/dev/null 2>&1 & echo $!; sleep 1000 >/dev/null 2>&1 & echo $!"
+    with Client(url_of(process)).session() as session:
+        result = session.execute_commands([CommandInterface(command=line)])
+        pids = [int(pid) for pid in (result.results[0].stdout or "").split()]
+        while process.returncode is None:
+            process.send_signal(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.005)
+    assert len(pids) == 2
+    assert all(map(is_gone, pids))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_each_of_these_signals_ends_it_well(start: Start, number: int) -> None:
+    process = start("serve", "--agent-command", "cat")
+    url_of(process)
+    hint_of(process)
+    process.send_signal(number)
+    assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode == 0
 
 
 def test_a_handler_of_the_current_directory(start: Start, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import signal
 import subprocess
 from typing import Callable
 
+import pytest
+
 from runtimeuse_sync.testing import Peer, ScriptedRuntime
 
 from .conftest import Done
@@ -55,3 +57,12 @@ def test_ctrl_c(start: Start, scripted_runtime: Scripted) -> None:
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=20) == ("", "runtimeuse-sync: interrupted\n")
     assert process.returncode == 130
+
+
+def test_the_url_of_the_environment(cli: Cli, scripted_runtime: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTIMEUSE_URL", scripted_runtime(silent).url)
+    assert cli("wait").code == 0
+    monkeypatch.delenv("RUNTIMEUSE_URL")
+    done = cli("wait")
+    assert (done.code, done.out) == (2, "")
+    assert "Error: Missing argument 'URL'. RUNTIMEUSE_URL is not set either." in done.err

@@ -21,6 +21,7 @@ import trustme
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from runtimeuse_sync import Client, QueryOptions
 from runtimeuse_sync._protocol import codec as _codec
 from runtimeuse_sync.exceptions import ProtocolError
 from runtimeuse_sync.messages import (
@@ -48,8 +49,10 @@ from runtimeuse_sync.testing import (
 
 from .. import raw_server
 from ..raw_server import RawPeer, RawServer, frame
+from ..support import text_result
 
 INVOCATION = InvocationMessage(system_prompt="Be brief.", user_prompt="hello", agent_env={"KEY": "s3cret"})
+SERVERS_THREADS = ("ScriptedRuntime", "ScriptedRuntime script 1")
 HELLO = AssistantMessageInterface(text_blocks=["hello"])
 
 
@@ -170,7 +173,7 @@ def test_a_client_that_does_not_read_fails_the_script(monkeypatch: pytest.Monkey
 
     def run() -> None:
         with ScriptedRuntime(lambda peer: peer.send_text("x" * 50_000_000)) as runtime, upgrade(runtime):
-            runtime._scripts[0].join(5)
+            runtime._server._scripts[0].join(5)
 
     with pytest.raises(AssertionError, match=r"did not read for 0\.1 s"):
         run()
@@ -584,17 +587,17 @@ def test_what_is_under_way_when_the_test_ends_still_counts() -> None:
 
     def send_at_the_end() -> None:
         held.set()
-        while not runtime._loop._calls:
+        while not runtime._server._loop._calls:
             time.sleep(0.001)
         sock.sendall(frame(_codec.encode(CancelMessage()), mask=True))
-        (link,) = runtime._links
+        (link,) = runtime._server._links
         select.select([link._sock], [], [], 5)  # a busy system may take its time even on the way to itself
 
     with contextlib.ExitStack() as stack:
         with ScriptedRuntime(Peer.silence) as runtime:
             sock = stack.enter_context(upgrade(runtime))
             # While the loop is kept busy, the end of the block is put in line: what comes then comes after it.
-            busy = threading.Thread(target=runtime._loop.call, args=(send_at_the_end,))
+            busy = threading.Thread(target=runtime._server._loop.call, args=(send_at_the_end,))
             busy.start()
             assert held.wait(5)
         busy.join(5)
@@ -722,6 +725,21 @@ def test_a_script_that_does_not_end_is_named(monkeypatch: pytest.MonkeyPatch) ->
     finally:
         released.set()
     assert said == "a script still ran 0.05 s after the end of the test"
+
+
+def test_its_threads_are_told_from_the_clients_by_name() -> None:
+    def script(peer: Peer) -> None:
+        peer.expect(InvocationMessage)
+        named.extend(thread.name for thread in threading.enumerate())
+        peer.send(text_result("done"))
+
+    before = {thread.name for thread in threading.enumerate()}
+    named: list[str] = []
+    with ScriptedRuntime(script) as runtime:
+        Client(runtime.url).query("x", QueryOptions(system_prompt=""))
+    new = sorted(set(named) - before)
+    assert [name for name in new if name.startswith("ScriptedRuntime")] == new[:2] == list(SERVERS_THREADS)
+    assert len(new) == 3
 
 
 # --- nothing is left behind (the guard in conftest.py looks) -------------------------------------------
