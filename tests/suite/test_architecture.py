@@ -44,6 +44,7 @@ ORDER = {
     "_call": ("cancellation", "request_loop"),
     "local": (
         "handlers",
+        "_cancel_event",
         "_processes",
         "_transfers",
         "_artifacts",
