@@ -14,12 +14,14 @@ from .._common.redaction import Redactor
 from .._common.validation import kind, strings
 from ..exceptions import AgentRuntimeError
 from ..messages import InvocationMessage
-from ._processes.commands import Collected, CommandNotStartedError, Emit, run_command
+from ._processes.commands import MOST_COLLECTED, Collected, CommandNotStartedError, Emit, run_command
 from ._processes.processes import Processes
 from .handlers import Sender
 
-# Characters: of a line before it is passed on in parts, and of the error output that goes into an error.
+# Characters of a line that are passed on as one block: enough for any text that a person reads.
 _LONGEST_LINE = 1024 * 1024
+
+# Characters of the error output that go into an error: its end, where programs say why they failed.
 _ERROR_TAIL = 4000
 
 
@@ -30,12 +32,18 @@ class CommandLineAgent:
 
     - **The prompt** arrives on standard input, or in the arguments: where an argument contains ``{prompt}``,
       the prompt takes its place, and standard input is empty. No shell is involved, so nothing needs quoting.
+      Write ``--`` before such an argument, if the program knows it: a prompt that begins with a dash would be an
+      option to the program. Without ``--``, such a prompt is an error, and the program is not started.
     - **The rest** arrives in the environment: ``RUNTIMEUSE_SYSTEM_PROMPT``, ``RUNTIMEUSE_MODEL`` and
       ``RUNTIMEUSE_OUTPUT_SCHEMA`` (the two last only if the client set them), and the client's ``agent_env``.
       ``{system_prompt}`` and ``{model}`` work in arguments too.
-    - **Each line** of standard output is sent as an assistant message, blank ones left out.
+    - **What a program can be given** is limited by the system: on Linux, 131,071 bytes for each argument and each
+      variable. What is longer is an error that names it. Standard input has no limit.
+    - **Each line** of standard output is sent as an assistant message, blank ones left out. Of a line of more
+      than 1 Mi characters, parts are sent.
     - **The result** is the last line that is not blank. If the client asked for structured output, that line
       has to be a JSON object. With ``whole_output=True``, all of standard output is taken instead of a line.
+      A result of more than 16 Mi characters is an error.
     - **An exit code** other than 0 is an error; the end of standard error goes along as its metadata.
     - **Cancellation** is SIGTERM to the program and all its descendants, and SIGKILL a second later.
 
@@ -48,8 +56,8 @@ class CommandLineAgent:
         ValueError: if there is no command, or its quotes do not match.
         TypeError: for a command or a directory of another type.
 
-    >>> CommandLineAgent("my-agent --model {model} -p {prompt}").command
-    ('my-agent', '--model', '{model}', '-p', '{prompt}')
+    >>> CommandLineAgent("my-agent --model {model} -- {prompt}").command
+    ('my-agent', '--model', '{model}', '--', '{prompt}')
     """
 
     def __init__(
@@ -61,7 +69,7 @@ class CommandLineAgent:
     ) -> None:
         self.command = _words(command)
         if not self.command:
-            raise ValueError("command must name a program, such as 'my-agent -p {prompt}'; it is empty")
+            raise ValueError("command must name a program, such as 'my-agent -- {prompt}'; it is empty")
         if not (cwd is None or isinstance(cwd, (str, os.PathLike))):
             raise TypeError(f"cwd must be a path or None; got {kind(cwd)}")
         self.cwd = None if cwd is None else os.fspath(cwd)
@@ -69,20 +77,29 @@ class CommandLineAgent:
 
     def __call__(self, invocation: InvocationMessage, sender: Sender) -> Union[str, dict[str, Any]]:
         """Run the program for ``invocation``; what a runtime calls."""
+        arguments = _arguments(self.command, invocation)
         lines, output, errors = _Lines(sender), Collected(), _Tail()
 
         def on_stdout(text: str) -> None:
             output.add(text)
             lines.add(text)
 
-        code = self._run(invocation, sender, on_stdout, errors.add)
+        code = self._run(arguments, invocation, sender, on_stdout if self.whole_output else lines.add, errors.add)
         lines.flush()
         if code != 0:
             metadata = {"exit_code": code, "stderr": errors.text}
             raise AgentRuntimeError(f"agent command failed with exit code: {code}", metadata)
-        return _answer(output.text if self.whole_output else lines.last, invocation)
+        result = output if self.whole_output else lines.last
+        return _answer(result, invocation, is_line=not self.whole_output)
 
-    def _run(self, invocation: InvocationMessage, sender: Sender, on_stdout: Emit, on_stderr: Emit) -> int:
+    def _run(
+        self,
+        arguments: Sequence[str],
+        invocation: InvocationMessage,
+        sender: Sender,
+        on_stdout: Emit,
+        on_stderr: Emit,
+    ) -> int:
         # A file, because a program may print more than a pipe holds before it reads its input.
         with tempfile.TemporaryFile() as stdin:
             if not any("{prompt}" in argument for argument in self.command):
@@ -90,7 +107,7 @@ class CommandLineAgent:
                 stdin.seek(0)
             try:
                 return run_command(
-                    [_filled(argument, invocation) for argument in self.command],
+                    arguments,
                     # A runtime's sender brings the request's own; a user's, made for a test, need not.
                     processes=getattr(sender, "processes", None) or Processes(),
                     redactor=Redactor(invocation.secrets_to_redact),
@@ -102,16 +119,34 @@ class CommandLineAgent:
                     stdin=stdin,
                 )
             except CommandNotStartedError as error:
-                raise AgentRuntimeError(f"agent command {error}") from None
+                hint = _hint(self.command, invocation) if error.is_too_long else ""
+                raise AgentRuntimeError(f"agent command {error}{hint}") from None
 
 
 def _words(command: object) -> tuple[str, ...]:
     if not isinstance(command, str):
-        return strings(command, "command must be a str or a list of strings, such as ['my-agent', '-p', '{prompt}']")
+        return strings(command, "command must be a str or a list of strings, such as ['my-agent', '--', '{prompt}']")
     try:
         return tuple(shlex.split(command))
     except ValueError as error:
         raise ValueError(f"command cannot be split as a shell would: {error}") from None
+
+
+def _arguments(command: Sequence[str], invocation: InvocationMessage) -> list[str]:
+    """``command`` with its placeholders filled.
+
+    Raises:
+        AgentRuntimeError: if what the client sent would be an option to the program.
+    """
+    filled = [_filled(argument, invocation) for argument in command]
+    options_end = command.index("--") if "--" in command else len(command)
+    for template, argument in zip(command[:options_end], filled):
+        if argument.startswith("-") and not template.startswith("-"):
+            raise AgentRuntimeError(
+                f"the text for {template[:30]} in the agent command begins with a dash, so the program may take it for"
+                " an option: put `--` before it in the command, or let the prompt go in by standard input"
+            )
+    return filled
 
 
 def _filled(argument: str, invocation: InvocationMessage) -> str:
@@ -124,6 +159,18 @@ def _filled(argument: str, invocation: InvocationMessage) -> str:
     return re.sub("|".join(map(re.escape, values)), lambda found: values[found[0]], argument)
 
 
+def _hint(command: Sequence[str], invocation: InvocationMessage) -> str:
+    """What is too long for the program's arguments and environment, and what to do about it."""
+    sizes = {
+        "system prompt": len(invocation.system_prompt.encode(errors="replace")),
+        "output schema": len((invocation.output_format_json_schema_str or "").encode(errors="replace")),
+        "prompt": len(invocation.user_prompt.encode(errors="replace")) if any("{prompt}" in a for a in command) else 0,
+    }
+    longest = max(sizes, key=lambda name: sizes[name])
+    advice = "; without {prompt} in the command, it goes in by standard input" if longest == "prompt" else ""
+    return f" (the {longest} has {sizes[longest]} bytes; Linux takes 131,071 in one argument or variable{advice})"
+
+
 def _environment(invocation: InvocationMessage) -> dict[str, str]:
     values = {
         "RUNTIMEUSE_SYSTEM_PROMPT": invocation.system_prompt,
@@ -134,24 +181,43 @@ def _environment(invocation: InvocationMessage) -> dict[str, str]:
 
 
 class _Lines:
-    """Sends each line that is complete, and remembers the last that is not blank."""
+    """Sends each line that is complete, and remembers the last that is not blank.
+
+    A message has to go at some time: of a line that is long without end, parts are sent. The result is the line.
+    """
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
-        self._rest = ""
-        self.last = ""
+        self._line = Collected()
+        self._unsent = ""
+        self.last = Collected()
 
     def add(self, text: str) -> None:
-        *lines, self._rest = (self._rest + text).split("\n")
-        if len(self._rest) > _LONGEST_LINE:
-            lines.append(self._rest)
-            self._rest = ""
-        blocks = [line.rstrip("\r") for line in lines if line.strip()]
-        if blocks:
-            self.last = blocks[-1]
-            self._sender.assistant(*blocks)
+        """Take in more output."""
+        beginning, *others = text.split("\n")
+        self._grow(beginning)
+        blocks = []
+        for piece in others:
+            blocks.append(self._unsent.rstrip("\r"))
+            self._end_line()
+            self._grow(piece)
+        if len(self._unsent) > _LONGEST_LINE:
+            blocks.append(self._unsent)
+            self._unsent = ""
+        if filled := [block for block in blocks if block.strip()]:
+            self._sender.assistant(*filled)
+
+    def _grow(self, piece: str) -> None:
+        self._line.add(piece)
+        self._unsent += piece
+
+    def _end_line(self) -> None:
+        if not self._line.is_blank:
+            self.last = self._line
+        self._line, self._unsent = Collected(), ""
 
     def flush(self) -> None:
+        """End the last line."""
         self.add("\n")
 
 
@@ -163,13 +229,16 @@ class _Tail:
         self.text = (self.text + text)[-_ERROR_TAIL:]
 
 
-def _answer(text: str, invocation: InvocationMessage) -> Union[str, dict[str, Any]]:
+def _answer(output: Collected, invocation: InvocationMessage, *, is_line: bool) -> Union[str, dict[str, Any]]:
+    if output.is_cut:
+        raise AgentRuntimeError(f"the agent's result is longer than the limit of {MOST_COLLECTED} characters")
+    text = output.text.rstrip("\r") if is_line else output.text
     if invocation.output_format_json_schema_str is None:
         return text
     try:
-        output = json.loads(text)
+        answer = json.loads(text)
     except (ValueError, RecursionError):
-        output = None
-    if not isinstance(output, dict):
+        answer = None
+    if not isinstance(answer, dict):
         raise AgentRuntimeError("the agent's result is not the JSON object that was asked for")
-    return output
+    return answer

@@ -10,6 +10,7 @@ import pytest
 
 from runtimeuse_sync.exceptions import AgentRuntimeError, CancelledException
 from runtimeuse_sync.local import CommandLineAgent, agents
+from runtimeuse_sync.local._processes import commands
 from runtimeuse_sync.messages import InvocationMessage
 
 from .conftest import Peer
@@ -108,6 +109,56 @@ def test_an_endless_line_is_passed_on_in_parts(monkeypatch: pytest.MonkeyPatch) 
     CommandLineAgent("cat")(invocation("x" * 100_000), sender)
     assert "".join(sender.lines) == "x" * 100_000
     assert len(sender.lines) > 1
+
+
+def test_a_long_result_line_comes_back_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    sender = Listener()
+    text = "x" * 1_500_009
+    assert CommandLineAgent("cat")(invocation(f"first\n{text}\n"), sender) == text
+    assert "".join(sender.lines) == "first" + text
+    assert max(map(len, sender.lines)) < 1_200_000
+
+
+@pytest.mark.parametrize("whole_output", [False, True])
+def test_a_result_over_the_limit_is_an_error(monkeypatch: pytest.MonkeyPatch, whole_output: bool) -> None:
+    monkeypatch.setattr(commands, "MOST_COLLECTED", 1000)
+    agent = CommandLineAgent("cat", whole_output=whole_output)
+    assert agent(invocation("x" * 1000), Listener()) == "x" * 1000
+    with pytest.raises(AgentRuntimeError, match="^the agent's result is longer than the limit of 16777216 characters$"):
+        agent(invocation("x" * 1001), Listener())
+
+
+def test_a_long_line_that_is_not_the_last_is_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "MOST_COLLECTED", 1000)
+    assert CommandLineAgent("cat")(invocation("x" * 5000 + "\ndone\n \n"), Listener()) == "done"
+
+
+@pytest.mark.parametrize("prompt", ["--version", "-", "-p"])
+@pytest.mark.parametrize("command", ["printf %s {prompt}", "printf {prompt} --", "printf %s {model}"])
+def test_a_prompt_is_no_option_to_the_program(command: str, prompt: str) -> None:
+    with pytest.raises(AgentRuntimeError, match="begins with a dash.*put `--` before it"):
+        CommandLineAgent(command)(invocation(prompt, model=prompt), Listener())
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [("printf %s -- {prompt}", "----version"), ("printf %s -p={prompt}", "-p=--version"), ("cat", "--version")],
+)
+def test_a_prompt_that_begins_with_a_dash_goes_in_where_it_is_no_option(command: str, answer: str) -> None:
+    assert CommandLineAgent(command)(invocation("--version"), Listener()) == answer
+
+
+@pytest.mark.parametrize(
+    ("command", "fields", "text"),
+    [
+        ("cat", {"system_prompt": "x" * 200_000}, "the system prompt has 200000 bytes"),
+        ("cat", {"output_format_json_schema_str": "x" * 200_000}, "the output schema has 200000 bytes"),
+        ("echo {prompt}", {"prompt": "x" * 200_000}, "the prompt has 200000 bytes.*standard input"),
+    ],
+)
+def test_what_is_too_long_for_a_program_is_named(command: str, fields: dict[str, Any], text: str) -> None:
+    with pytest.raises(AgentRuntimeError, match=rf"could not be started: Argument list too long \({text}"):
+        CommandLineAgent(command)(invocation(**fields), Listener())
 
 
 def test_carriage_returns_are_part_of_the_line_end() -> None:

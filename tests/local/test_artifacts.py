@@ -205,7 +205,7 @@ def test_a_failed_upload_is_an_error(start_peer: StartPeer, file_server: FileSer
     assert [m for m in peer.end(file_server.url) if m["message_type"] != ASK] == [
         {
             "message_type": "error_message",
-            "error": "artifact upload failed: HTTP status 403",
+            "error": "artifact upload failed: 403 Forbidden",
             "metadata": {"filename": "a"},
         }
     ]

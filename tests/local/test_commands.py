@@ -4,12 +4,13 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable, Optional
 
 import pytest
 
 from runtimeuse_sync._common.redaction import Redactor
 from runtimeuse_sync.exceptions import CancelledException
+from runtimeuse_sync.local._cancel_event import CancelEvent
 from runtimeuse_sync.local._processes import commands as _commands
 from runtimeuse_sync.local._processes.commands import Collected, CommandNotStartedError, run_command
 from runtimeuse_sync.local._processes.processes import Processes
@@ -179,11 +180,97 @@ def test_a_receiver_that_is_cancelled_does_not_stop_the_reading() -> None:
 
 
 def test_what_is_collected_is_bounded_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_commands, "_MOST_COLLECTED", 10)
+    monkeypatch.setattr(_commands, "MOST_COLLECTED", 10)
     collected = Collected()
     collected.add("12345")
     collected.add("67890")
-    assert collected.text == "1234567890"
+    assert (collected.text, collected.is_cut) == ("1234567890", False)
     collected.add("x")
     collected.add("y")
-    assert collected.text == "1234567890\n[the rest is left out]\n"
+    assert (collected.text, collected.is_cut) == ("1234567890", True)
+
+
+@pytest.mark.parametrize("stream", ["out", "err"])
+def test_output_over_the_capture_limit_ends_the_command(stream: str) -> None:
+    run = Run(
+        f"head -c 3000000 /dev/zero | tr '\\0' x {'>&2' if stream == 'err' else ''}; sleep 1000", limits_capture=True
+    )
+    assert run() == -1
+    # What comes of the piece that is over the limit depends on how the program writes.
+    assert 1_048_576 < len("".join(getattr(run, stream))) <= 1_064_960
+
+
+def test_output_up_to_the_capture_limit_is_fine() -> None:
+    run = Run("head -c 1048576 /dev/zero | tr '\\0' x; head -c 1048576 /dev/zero | tr '\\0' x >&2", limits_capture=True)
+    assert run() == 0
+    assert len("".join(run.out)) == len("".join(run.err)) == 1_048_576
+
+
+def test_the_capture_limit_ends_its_command_alone(tmp_path: Path) -> None:
+    """What an earlier command of the same request left in the background lives on."""
+    first = Run(f"sleep 1000 >&- 2>&- & echo $! > {tmp_path}/pid")
+    first()
+    second = Run("cat /dev/zero", processes=first.processes, limits_capture=True)
+    assert second() == -1
+    assert lives(wait_for(tmp_path / "pid"))
+    first.processes.kill()
+
+
+def test_a_command_that_is_too_long_says_so() -> None:
+    with pytest.raises(CommandNotStartedError, match="Argument list too long") as caught:
+        Run(["true", "x" * 200_000])()
+    assert caught.value.is_too_long
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_a_thread_that_cannot_be_started_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, which: int) -> None:
+    start, started = threading.Thread.start, 0
+
+    def start_some(thread: threading.Thread) -> None:
+        nonlocal started
+        started += 1
+        if started > which:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_some)
+    run = Run("sleep 1000")
+    with pytest.raises(RuntimeError, match="can't start"):
+        run()
+    assert run.processes._left() == set()
+
+
+def test_a_cancel_is_heard_while_nobody_takes_the_output() -> None:
+    """The thread that hands output on is held up; the one that waits for the command is not."""
+    is_held, is_released = threading.Event(), threading.Event()
+
+    def hold(_: str) -> None:
+        is_held.set()
+        is_released.wait(60)
+
+    run = Run("while :; do echo x; done", on_stdout=hold)
+    thread = threading.Thread(target=lambda: (is_held.wait(60), run.cancelled.set()))
+    thread.start()
+    with pytest.raises(CancelledException):
+        run()
+    thread.join()
+    assert not is_released.is_set()
+    is_released.set()
+
+
+@pytest.mark.parametrize("make_event", [threading.Event, CancelEvent])
+def test_waiting_for_a_command_asks_nobody_again_and_again(
+    make_event: Callable[[], threading.Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a runtime's own event, every wait is one that somebody ends; a plain event has to be looked at."""
+    waits: list[Optional[float]] = []
+    wait = threading.Condition.wait
+
+    def counted(condition: threading.Condition, timeout: Optional[float] = None) -> bool:
+        waits.append(timeout)
+        return wait(condition, timeout)
+
+    monkeypatch.setattr(threading.Condition, "wait", counted)
+    assert Run("sleep 0.5", cancelled=make_event())() == 0
+    timed = [timeout for timeout in waits if timeout is not None]
+    assert len(timed) <= 3 if make_event is CancelEvent else len(timed) >= 1

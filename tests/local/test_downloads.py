@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runtimeuse_sync.exceptions import CancelledException
-from runtimeuse_sync.local._transfers import downloads as _downloads
+from runtimeuse_sync.local._transfers import archives
 from runtimeuse_sync.local._transfers.downloads import DownloadError, fetch
 from runtimeuse_sync.messages import RuntimeEnvironmentDownloadableInterface
 
@@ -188,13 +188,13 @@ def test_a_damaged_archive_is_refused(file_server: FileServer, tmp_path: Path, b
     ],
 )
 def test_a_url_that_does_not_work_is_not_quoted(tmp_path: Path, url: str, reason: str) -> None:
-    with pytest.raises(DownloadError, match=f"^download failed: .*{reason}$") as caught:
+    with pytest.raises(DownloadError, match=f"^Download failed: .*{reason}$") as caught:
         get(url, tmp_path)
     assert "secret" not in str(caught.value)
 
 
 def test_a_status_is_told(file_server: FileServer, tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match="^download failed: HTTP status 404$"):
+    with pytest.raises(DownloadError, match="^Download failed: 404 Not Found$"):
         get(file_server.url("/nothing?key=secret"), tmp_path)
 
 
@@ -224,8 +224,8 @@ def test_a_hostile_archive_is_unpacked_inside_or_refused(
     top = tmp_path_factory.mktemp("hostile")
     (top / "a.zip").write_bytes(body)
     (top / "in").mkdir()
-    with contextlib.suppress(_downloads._RefusedError, OSError):
-        _downloads._unpack(top / "a.zip", top / "in", LIMIT, threading.Event())
+    with contextlib.suppress(archives.ArchiveError, OSError):
+        archives.unpack(top / "a.zip", top / "in", limit=LIMIT, cancelled=threading.Event())
     outside = [p for p in top.rglob("*") if top / "in" not in (p, *p.parents) and p != top / "a.zip"]
     assert outside == []
     shutil.rmtree(top)

@@ -229,9 +229,9 @@ def test_a_failed_download_is_the_request_s_error(
 ) -> None:
     missing = [{"download_url": file_server.url("/missing?sig=x"), "working_dir": str(tmp_path)}]
     peer = start_peer()
-    assert peer.invoke(pre_agent_downloadables=missing)[0]["error"] == "download failed: HTTP status 404"
+    assert peer.invoke(pre_agent_downloadables=missing)[0]["error"] == "Download failed: 404 Not Found"
     heard = peer.execute("true", pre_execution_downloadables=missing)
-    assert heard[0]["error"] == "download failed: HTTP status 404"
+    assert heard[0]["error"] == "Download failed: 404 Not Found"
 
 
 def test_a_download_over_the_limit_is_refused(start_peer: StartPeer, tmp_path: Path, file_server: FileServer) -> None:

@@ -85,6 +85,7 @@ ORDER = {
     ),
     "local": (
         "handlers",
+        "_cancel_event",
         "_processes",
         "_transfers",
         "_artifacts",
@@ -95,7 +96,16 @@ ORDER = {
         "__init__",
     ),
     "local/_processes": ("processes", "commands"),
-    "local/_transfers": ("files", "http", "downloads", "uploads"),
+    "local/_transfers": (
+        "files",
+        "abortable",
+        "http",
+        "data_urls",
+        "inflating",
+        "archives",
+        "downloads",
+        "uploads",
+    ),
     "local/_artifacts": ("ignore", "settling", "watching", "artifacts"),
     "local/_server": ("admission", "listener", "outbox", "settings", "request", "session"),
     "testing": (

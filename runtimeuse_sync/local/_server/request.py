@@ -26,6 +26,7 @@ from ...messages import (
     StructuredOutputResult,
     TextResult,
 )
+from .._cancel_event import CancelEvent
 from .._processes.commands import Collected, CommandNotStartedError, run_command
 from .._processes.processes import Processes
 from .._transfers.downloads import DownloadError, fetch
@@ -55,7 +56,7 @@ class Request:
     """
 
     def __init__(self, message: RequestMessage, outbox: Outbox, settings: Settings, parent: Processes) -> None:
-        self.cancelled = threading.Event()
+        self.cancelled: threading.Event = CancelEvent()
         self.processes = Processes(parent)
         self._message = message
         self._outbox = outbox
@@ -203,6 +204,7 @@ class Request:
                 on_stderr=on_stderr,
                 cwd=command.cwd,
                 env=command.env,
+                limits_capture=True,
             )
         except CommandNotStartedError as error:
             raise _FailedError(f"{what} {error}") from None

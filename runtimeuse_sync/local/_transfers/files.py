@@ -1,12 +1,22 @@
-"""Files that appear whole or not at all, and never outside the folder that they are meant for."""
+"""Files: opened only if they are regular, whole or not there at all, never outside the folder they are meant for."""
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, Union
+
+# Without O_NONBLOCK, opening a FIFO waits for its other end. Windows has neither FIFOs nor the flag, but text mode.
+_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+# What a terminal obeys, what a log takes for a new line, and halves of characters, which UTF-8 does not take.
+_HARMFUL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @contextmanager
@@ -23,7 +33,32 @@ def scratch_path(folder: Path) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def is_inside(path: Path, folder: Path) -> bool:
+def is_inside(path: Union[str, Path], folder: Union[str, Path]) -> bool:
     """Whether ``path``, its links followed, is ``folder`` or below it."""
     real, root = os.path.realpath(path), os.path.realpath(folder)
     return real == root or real.startswith(os.path.join(root, ""))
+
+
+def open_regular(path: Union[str, Path]) -> BinaryIO:
+    """Open ``path`` to read it, if it is a regular file. Waits for nothing: a FIFO's other end may never come.
+
+    Raises:
+        OSError: if it is no regular file, or cannot be opened.
+    """
+    descriptor = os.open(path, _READ)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    raise OSError(errno.EINVAL, "Not a regular file")
+
+
+def harmless(name: str, mark: str = "\ufffd") -> str:
+    """``name`` with ``mark`` for each character that does harm when it is printed, or that is no text.
+
+    >>> harmless("a\\x1b[2J.txt", "_")
+    'a_[2J.txt'
+    """
+    return _HARMFUL.sub(mark, name)

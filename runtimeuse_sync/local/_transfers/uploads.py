@@ -10,8 +10,10 @@ from typing import Callable, Optional
 from attrs import field, frozen
 
 from ...exceptions import CancelledException
+from .._cancel_event import CancelEvent
 from . import http
 
+# Uploads at a time, on a connection: enough to fill it, and few enough for the service at its other end.
 _WORKERS = 4
 
 # Seconds before the second and the third try of an upload that failed for a reason that may pass.
@@ -34,7 +36,7 @@ class Uploads:
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Optional[Upload]] = queue.SimpleQueue()
-        self._stop = threading.Event()
+        self._stop = CancelEvent()
         self._threads: list[threading.Thread] = []
 
     def add(self, upload: Upload) -> None:
