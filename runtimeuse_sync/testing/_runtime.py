@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Optional, TypeVar, Union, cast
 
+from .._common.hosts import bracketed
 from ._mailbox import Received
 from ._peer import Peer
 from ._record import Record
@@ -74,8 +75,7 @@ class ScriptedRuntime:
         """Where it listens: ``ws://127.0.0.1:PORT``, or ``wss://`` with an ``ssl_context``."""
         if self._server is None:
             raise RuntimeError("it listens inside of a with block: with ScriptedRuntime(script) as runtime: …")
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"{'wss' if self._ssl_context else 'ws'}://{host}:{self._server.port}"
+        return f"{'wss' if self._ssl_context else 'ws'}://{bracketed(self._host)}:{self._server.port}"
 
     @property
     def connections(self) -> list[Peer]:
