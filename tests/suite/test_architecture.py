@@ -38,7 +38,7 @@ ORDER = {
         "cli",
         "__main__",
     ),
-    "_common": ("validation", "deadline", "redaction", "wakeup"),
+    "_common": ("validation", "deadline", "redaction", "wakeup", "words"),
     "_protocol": ("frames", "structuring", "codec", "exchange"),
     "_connection": ("endpoint", "proxy", "connecting", "inbox", "keepalive", "worker", "connection"),
     "_call": ("cancellation", "request_loop"),

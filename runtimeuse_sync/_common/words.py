@@ -1,0 +1,38 @@
+"""A peer's words, made harmless: what a terminal or a log file would obey is not shown to it."""
+
+from __future__ import annotations
+
+import re
+from typing import Optional
+
+# A control character (C0 but for tab and newline, DEL, C1), a line or paragraph separator, or one that overrides the
+# direction of writing; and if it is an ESC, the sequence that it begins: CSI, a string such as a title, or another.
+# A string that has no end is taken to the end of its line.
+_HARMFUL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
+    r"(?:(?<=\x1b)(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b\x9c\n]*(?:[\x07\x9c]|\x1b\\)?|[ -/]*[0-~]))?"
+)
+
+
+def harmless(text: str, limit: Optional[int] = None, *, keep_lines: bool = False) -> str:
+    r"""``text`` without what a terminal would obey and what would begin a new line in a log.
+
+    What is taken out: escape sequences, control characters, line and paragraph separators, and the characters that
+    turn the direction of writing. A newline or a tab becomes a space; with ``keep_lines`` both stay.
+
+    Args:
+        limit (int or None): how many characters to look at; what follows is replaced by "…". Default: all. With a
+            limit, the cost does not grow with ``text``.
+
+    >>> harmless("Not\r\nFound \x1b[2J\x1b]0;title\x07\u202e!", 100)
+    'Not Found !'
+    >>> harmless("a\r\n\x1b[31mb\x1b[0m\n", keep_lines=True)
+    'a\nb\n'
+    >>> harmless("a long story", 6)
+    'a long…'
+    """
+    is_cut = limit is not None and len(text) > limit
+    clean = _HARMFUL.sub("", text[:limit])
+    if not keep_lines:
+        clean = clean.replace("\n", " ").replace("\t", " ")
+    return f"{clean}…" if is_cut else clean
