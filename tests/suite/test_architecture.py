@@ -39,7 +39,7 @@ ORDER = {
         "__main__",
     ),
     "_common": ("validation", "deadline", "redaction", "wakeup", "words"),
-    "_protocol": ("frames", "structuring", "codec", "exchange"),
+    "_protocol": ("frames", "nesting", "structuring", "codec", "exchange"),
     "_connection": ("endpoint", "proxy", "connecting", "inbox", "keepalive", "worker", "connection"),
     "_call": ("cancellation", "request_loop"),
     "local": (
