@@ -13,6 +13,7 @@ import attrs
 
 from .. import messages as m
 from ..exceptions import ProtocolError
+from .nesting import is_too_deep
 
 T = TypeVar("T")
 ResultT = TypeVar("ResultT", bound=m.ResultMessageInterface)
@@ -59,7 +60,13 @@ _decoder = json.JSONDecoder(parse_constant=_no_constant)
 _scan: Callable[[str, int], tuple[Any, int]] = _decoder.scan_once  # type: ignore[attr-defined] # not in typeshed
 
 
+def _too_deep() -> ProtocolError:
+    return ProtocolError("not acceptable as JSON: brackets nested too deep", close_code=_BAD_PAYLOAD)
+
+
 def _parse_strictly(payload: Payload) -> Any:
+    if is_too_deep(payload):
+        raise _too_deep()
     try:
         return _parse_text(payload.decode())
     except UnicodeDecodeError as error:
@@ -68,8 +75,8 @@ def _parse_strictly(payload: Payload) -> Any:
         raise ProtocolError(f"not JSON: {error.msg} at character {error.pos}", close_code=_BAD_PAYLOAD) from None
     except ValueError:
         raise ProtocolError("not acceptable as JSON: a number of too many digits", close_code=_BAD_PAYLOAD) from None
-    except RecursionError:
-        raise ProtocolError("not acceptable as JSON: brackets nested too deep", close_code=_BAD_PAYLOAD) from None
+    except RecursionError:  # a safety net: for a stack that is nearly used up already
+        raise _too_deep() from None
 
 
 def _parse_text(text: str) -> Any:
@@ -88,10 +95,12 @@ except ImportError:
 else:
 
     def _parse(payload: Payload) -> Any:
+        if is_too_deep(payload):
+            raise _too_deep()
         try:
             return orjson.loads(payload)
         except orjson.JSONDecodeError:
-            # Stricter in places (lone surrogates, depth): what counts is the standard library's verdict.
+            # Stricter in places (lone surrogates): what counts is the standard library's verdict.
             return _parse_strictly(payload)
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from typing import Any
+import time
+import tracemalloc
+from typing import Any, Callable
 
 import pytest
 from hypothesis import example, given
@@ -113,3 +115,121 @@ def test_empty_secrets_are_none_at_all() -> None:
 
 def test_more_secrets_leave_the_first_secret() -> None:
     assert Redactor(["a"]).including(["b"]).text("abc") == f"{MARK}{MARK}c"
+
+
+# --- time and memory are linear in what came, whatever a peer that knows the secrets makes of it ---------------------
+
+
+def letters_covered(text: str, secrets: list[str]) -> list[tuple[int, int]]:
+    """The spans of ``text`` that secrets cover, found one by one and joined where they overlap."""
+    spans: list[tuple[int, int]] = []
+    found = sorted((at, at + len(s)) for s in secrets for at in range(len(text)) if text.startswith(s, at))
+    for start, end in found:
+        if spans and start < spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(spans[-1][1], end))
+        else:
+            spans.append((start, end))
+    return spans
+
+
+@given(st.text("ab", max_size=60), st.lists(st.text("ab", min_size=1, max_size=9), min_size=1, max_size=4))
+@example("ab" * 20, ["abab", "ba"])
+@example("aabaabaabaa", ["aabaa"])
+def test_what_overlaps_is_one_mark_and_what_touches_is_two(text: str, secrets: list[str]) -> None:
+    expected, at = "", 0
+    for start, end in letters_covered(text, secrets):
+        expected += text[at:start] + MARK
+        at = end
+    assert Redactor(secrets).text(text) == expected + text[at:]
+
+
+SIZE = 256 * 1024
+HOSTILE = [
+    (["0000"], "0"),
+    (["0"], "0"),
+    (["0000"], "0000x"),
+    (["0" * 1000], "0"),
+    (["0" * 1000], "0" * 999 + "x"),
+    (["abcabcab", "bcabc"], "abc"),
+    (["s3cret"], "s3cret "),
+    (["A"], "A"),
+]
+
+
+def measured(work: Callable[[], Any]) -> tuple[float, int]:
+    """Seconds of processor time, and the most memory in bytes."""
+    began = time.process_time()
+    work()
+    took = time.process_time() - began
+    tracemalloc.start()
+    work()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return took, peak
+
+
+@pytest.mark.parametrize(("secrets", "piece"), HOSTILE, ids=range(len(HOSTILE)))
+def test_a_text_of_secrets_takes_time_and_memory_in_proportion(secrets: list[str], piece: str) -> None:
+    text = piece * (SIZE // len(piece))
+    took, peak = measured(lambda: Redactor(secrets).text(text))
+    assert took < 10  # some 0.1 s at most; a comparison for each occurrence and each of its characters takes minutes
+    # A mark for each character is 10 times as long, and is held twice while it is put together.
+    assert peak < 24 * SIZE
+
+
+@pytest.mark.parametrize(("secrets", "piece"), HOSTILE, ids=range(len(HOSTILE)))
+def test_so_does_a_stream_of_them(secrets: list[str], piece: str) -> None:
+    raw = (piece * (SIZE // len(piece))).encode()
+
+    def feed() -> None:
+        stream = RedactedStream(Redactor(secrets))
+        for at in range(0, len(raw), 65536):
+            stream.feed(raw[at : at + 65536])
+        stream.flush()
+
+    took, peak = measured(feed)
+    assert took < 10
+    assert peak < 4 * SIZE
+
+
+def test_many_long_secrets_that_begin_alike_are_no_burden() -> None:
+    secrets = [f"-----BEGIN KEY-----\n{str(number) * 1200}\n-----END KEY-----" for number in range(10, 40)]
+    took, _ = measured(lambda: Redactor(secrets).text(f"a {secrets[3]}{secrets[4]} b"))
+    assert took < 10  # some 0.1 s
+
+
+def test_a_secret_a_byte_at_a_time() -> None:
+    stream = RedactedStream(Redactor(["0" * 2000 + "1", "01" * 900]))
+    took, _ = measured(lambda: [stream.feed(b"0") for _ in range(20_000)])
+    assert took < 10
+
+
+# --- how deep a value is, a peer says --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("depth", [600, 100_000])
+def test_a_value_is_redacted_at_any_depth(depth: int) -> None:
+    value: Any = "a s3cret"
+    for level in range(depth):
+        value = [value] if level % 2 else {"s3cret": value}
+    redacted = Redactor(["s3cret"]).value(value)
+    for level in reversed(range(depth)):
+        redacted = redacted[0] if level % 2 else redacted[MARK]
+    assert redacted == f"a {MARK}"
+
+
+def test_a_value_that_holds_itself_is_refused_and_one_that_is_there_twice_is_not() -> None:
+    value: dict[str, Any] = {"twice": [[1], [1]]}
+    value["twice"] += [value["twice"][0]]
+    assert Redactor(["s"]).value(value) == {"twice": [[1], [1], [1]]}
+    value["itself"] = [{"deep": value}]
+    with pytest.raises(ValueError, match="a container holds itself"):
+        Redactor(["s"]).value(value)
+
+
+def test_what_is_redacted_is_a_copy() -> None:
+    value = {"a": ["s"], "b": [{}]}
+    redacted = Redactor(["s"]).value(value)
+    assert redacted == {"a": [MARK], "b": [{}]}
+    assert value == {"a": ["s"], "b": [{}]}
+    assert redacted["b"][0] is not value["b"][0]

@@ -49,7 +49,7 @@ ORDER = {
         "hosts",
         "tracebacks",
     ),
-    "_protocol": ("frames", "structuring", "codec", "exchange"),
+    "_protocol": ("frames", "nesting", "structuring", "codec", "exchange"),
     "_connection": (
         "endpoint",
         "failures",
