@@ -44,9 +44,10 @@ def main() -> None:
     ]
     started = time.strftime("%Y-%m-%dT%H:%M:%S")
     found = _run(chosen, quick=arguments.quick)
-    rows = [row for workload, samples in found if not workload.series for row in report.rows(workload, samples)]
-    verdicts = [verdict for workload, samples in found for verdict in report.verdicts(workload, samples)]
+    rows = [row for workload, samples in found for row in report.rows(workload, samples)]
     curves = report.curves([(workload, samples) for workload, samples in found if workload.series])
+    verdicts = [verdict for workload, samples in found for verdict in report.verdicts(workload, samples)]
+    verdicts += report.growth_verdicts(curves)
     print(report.row_table(rows), report.verdict_table(verdicts), report.curve_table(curves), sep="\n\n")
     name = f"{started.replace(':', '')}{'-quick' if arguments.quick else ''}.json"
     report.write_json(arguments.results / name, found, started=started, quick=arguments.quick)

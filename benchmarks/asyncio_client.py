@@ -21,7 +21,21 @@ from runtimeuse_client import (
     RuntimeUseClient,
 )
 
-from .measuring import Sample, Seen, Tally, Watch, cancel_times, check, forget_peak, memory_mb, quantiles, round_trips
+from .measuring import (
+    SETTLE,
+    Sample,
+    Seen,
+    Tally,
+    Watch,
+    allow_descriptors,
+    cancel_times,
+    check,
+    crowd_sample,
+    forget_peak,
+    memory_mb,
+    quantiles,
+    round_trips,
+)
 
 MODULE = "runtimeuse_client"
 
@@ -134,30 +148,39 @@ def slow(url: str, pause_every: int, pause: float) -> Sample:
     return _run(main())
 
 
-def idle(url: str, calls: int, seconds: float) -> Sample:
+def crowd(url: str, calls: int, hold: float, window: float) -> Sample:
     async def main() -> Sample:
-        started = asyncio.Semaphore(0)
-        clients = [RuntimeUseClient(url) for _ in range(calls)]
+        waiting = asyncio.Semaphore(0)
+        answers: list[str] = []
+        failures: list[str] = []
+        clients = [RuntimeUseClient(f"{url}?hold={hold}") for _ in range(calls)]
 
         async def on_assistant(message: AssistantMessageInterface) -> None:
-            started.release()
+            waiting.release()
 
         async def call(client: RuntimeUseClient) -> None:
+            options = QueryOptions(system_prompt="", model="any", on_assistant_message=on_assistant)
             try:
-                await client.query("go", QueryOptions(system_prompt="", model="any", on_assistant_message=on_assistant))
-            except CancelledException:
-                pass
+                answers.append((await client.query("go", options)).data.text)
+            except Exception as error:  # noqa: BLE001 - they are counted
+                failures.append(f"{type(error).__name__}: {error}")
+                waiting.release()  # nobody is to wait for it
 
-        tasks = [asyncio.create_task(call(client)) for client in clients]
-        for _ in tasks:
-            await started.acquire()
-        with Watch() as watch:
-            await asyncio.sleep(seconds)
-        for client in clients:
-            client.abort()
-        await asyncio.gather(*tasks)
-        return watch.sample(percent=100 * watch.cpu / watch.seconds)
+        # What only the first call of a process does is not what a crowd costs.
+        await RuntimeUseClient(f"{url}?hold=0").query("go", QueryOptions(system_prompt="", model="any"))
+        forget_peak()
+        with Watch() as whole:
+            tasks = [asyncio.create_task(call(client)) for client in clients]
+            for _ in tasks:
+                await waiting.acquire()
+            await asyncio.sleep(SETTLE)
+            with Watch() as idle:
+                await asyncio.sleep(window)
+            all_waited = not answers
+            await asyncio.gather(*tasks)
+        return crowd_sample(whole, idle, memory_mb("VmHWM"), failures, all_waited=all_waited)
 
+    allow_descriptors(calls)
     return _run(main())
 
 

@@ -30,10 +30,10 @@ print(time.perf_counter() - start, time.process_time() - cpu)
 
 def load(contender: str) -> ModuleType:
     """The contender's module; ``orjson`` is used where it can be imported, so some must not be able to."""
-    module, has_orjson = CONTENDERS[contender]
-    if not has_orjson:
+    found = CONTENDERS[contender]
+    if not found.has_orjson:
         sys.modules["orjson"] = None  # type: ignore[assignment]
-    return importlib.import_module(f"benchmarks.{module}")
+    return importlib.import_module(f"benchmarks.{found.module}")
 
 
 def time_import(contender: ModuleType) -> Sample:
@@ -65,9 +65,10 @@ def main() -> None:
     logging.getLogger().addHandler(logging.NullHandler())
     contender = load(arguments.contender)
     workload = find(arguments.workload, quick=arguments.quick)
+    how = {**workload.arguments, **CONTENDERS[arguments.contender].arguments}
     for turn, _ in enumerate(sys.stdin):
         Seen.warming_up = turn < workload.warmups
-        sample = repeat(contender, workload.run, arguments.url + workload.path, workload.arguments)
+        sample = repeat(contender, workload.run, arguments.url + workload.path, how)
         print(json.dumps(sample), flush=True)
 
 

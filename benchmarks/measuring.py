@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import time
 import urllib.request
 import zlib
@@ -96,6 +97,29 @@ def cancel_times(url: str, key: str) -> list[float]:
     with urllib.request.urlopen(f"http://{urlsplit(url).netloc}/times?key={key}") as answer:
         times: list[float] = json.load(answer)
     return times
+
+
+# --- crowds ---------------------------------------------------------------------------------------------
+
+# Seconds for the last call to come back from its callback, and wait like the others.
+SETTLE = 0.5
+
+
+def crowd_sample(whole: Watch, idle: Watch, peak_mb: float, failures: Sequence[str], *, all_waited: bool) -> Sample:
+    """What a crowd of silent calls took. ``idle`` counts only if every call waited all the while."""
+    assert not failures, f"{len(failures)} calls failed, the first with {failures[0]}"
+    percent = {"percent": 100 * idle.cpu / idle.seconds} if all_waited else {}
+    return whole.sample(peak_mb=peak_mb, **percent)
+
+
+def allow_descriptors(count: int) -> None:
+    """See to it that this process may open so many, and some for what it has anyway."""
+    needed = count + 200
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise RuntimeError(f"{needed} descriptors are needed, and ulimit -Hn allows {hard}: raise it for the benchmark")
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 # --- memory (Linux) -------------------------------------------------------------------------------------

@@ -16,9 +16,25 @@ from runtimeuse_sync import (
     QueryOptions,
 )
 
-from .measuring import Sample, Seen, Tally, Watch, cancel_times, check, forget_peak, memory_mb, quantiles, round_trips
+from .measuring import (
+    SETTLE,
+    Sample,
+    Seen,
+    Tally,
+    Watch,
+    allow_descriptors,
+    cancel_times,
+    check,
+    crowd_sample,
+    forget_peak,
+    memory_mb,
+    quantiles,
+    round_trips,
+)
 
 MODULE = "runtimeuse_sync"
+# At most; benchmarks.weight counts them.
+DESCRIPTORS_A_CALL = 4
 
 
 def _collecting(seen: Seen, **more: Any) -> QueryOptions:
@@ -116,34 +132,42 @@ def slow(url: str, pause_every: int, pause: float) -> Sample:
     return watch.sample(peak_mb=peak, grown_mb=peak - before)
 
 
-def idle(url: str, calls: int, seconds: float) -> Sample:
-    events = [threading.Event() for _ in range(calls)]
-    started = threading.Semaphore(0)
+def crowd(url: str, calls: int, hold: float, window: float, *, has_event: bool = False) -> Sample:
+    allow_descriptors(calls * DESCRIPTORS_A_CALL)
+    waiting = threading.Semaphore(0)
+    answers: list[str] = []
+    failures: list[str] = []
+    clients = [Client(f"{url}?hold={hold}") for _ in range(calls)]
 
-    def call(is_cancelled: threading.Event) -> None:
+    def call(client: Client) -> None:
         options = QueryOptions(
             system_prompt="",
             model="any",
-            is_cancelled=is_cancelled,
-            on_assistant_message=lambda message: started.release(),
+            is_cancelled=threading.Event() if has_event else None,
+            on_assistant_message=lambda message: waiting.release(),
         )
         try:
-            Client(url).query("go", options)
-        except CancelledException:
-            pass
+            answers.append(client.query("go", options).data.text)
+        except Exception as error:  # noqa: BLE001 - they are counted
+            failures.append(f"{type(error).__name__}: {error}")
+            waiting.release()  # nobody is to wait for it
 
-    threads = [threading.Thread(target=call, args=(event,)) for event in events]
-    for thread in threads:
-        thread.start()
-    for _ in threads:
-        started.acquire()
-    with Watch() as watch:
-        time.sleep(seconds)
-    for event in events:
-        event.set()
-    for thread in threads:
-        thread.join()
-    return watch.sample(percent=100 * watch.cpu / watch.seconds)
+    # What only the first call of a process does is not what a crowd costs.
+    Client(f"{url}?hold=0").query("go", QueryOptions(system_prompt="", model="any"))
+    forget_peak()
+    with Watch() as whole:
+        threads = [threading.Thread(target=call, args=(client,)) for client in clients]
+        for thread in threads:
+            thread.start()
+        for _ in threads:
+            waiting.acquire()
+        time.sleep(SETTLE)
+        with Watch() as idle:
+            time.sleep(window)
+        all_waited = not answers
+        for thread in threads:
+            thread.join()
+    return crowd_sample(whole, idle, memory_mb("VmHWM"), failures, all_waited=all_waited)
 
 
 def cancel_event(url: str, times: int) -> Sample:

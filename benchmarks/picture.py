@@ -8,9 +8,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from .report import Row, Verdict
-
-Curves = dict[str, dict[str, list[tuple[int, float]]]]
+from .report import Curves, Row, Verdict
 
 _STYLES = {
     "asyncio": ("runtimeuse-client (asyncio)", "#8c8c8c"),
@@ -19,20 +17,24 @@ _STYLES = {
     "floor": ("floor: bare socket, json", "#d9a441"),
     "floor+orjson": ("floor: bare socket, orjson", "#eccf9a"),
 }
+_MEASURES = {"peak_mb": "memory", "cpu": "CPU"}
 _HEIGHT = 0.8 / len(_STYLES)
 
 
 def draw(path: Path, rows: list[Row], verdicts: list[Verdict], curves: Curves) -> None:
     # The same numbers make the same file, and text stays text.
     with mpl.rc_context({"svg.hashsalt": "benchmarks", "svg.fonttype": "none", "font.size": 9}):
-        figure = Figure(figsize=(11, 8), layout="constrained")
+        figure = Figure(figsize=(11, 9.5), layout="constrained")
         left, right = figure.subfigures(1, 2, width_ratios=(1.25, 1), squeeze=False)[0]
         top, bottom = left.subplots(2, 1, height_ratios=(2.6, 1))
         _draw_ratios(top, rows, verdicts, "asyncio")
         _draw_ratios(bottom, rows, verdicts, "floor")
-        upper, lower = right.subplots(2, 1)
+        upper, middle, lower = right.subplots(3, 1)
         _draw_curve(upper, curves["count"], "messages in a call", 1e6, "µs a message")
-        _draw_curve(lower, curves["size"], "bytes in a message", 1e9, "ns a byte")
+        _draw_curve(middle, curves["size"], "bytes in a message", 1e9, "ns a byte")
+        _draw_curve(lower, curves["calls"], "silent calls at once", 1e3, "ms of CPU a call")
+        lower.set_yscale("linear")  # they are too near to each other for another
+        lower.set_ylim(bottom=0)
         figure.legend(*top.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
@@ -73,7 +75,7 @@ def _once(place: int, label: str) -> str:
 
 
 def _name(title: str, measure: str) -> str:
-    return title if measure == "seconds" else f"{title}, {measure.replace('peak_mb', 'memory')}"
+    return title if measure == "seconds" else f"{title}, {_MEASURES.get(measure, measure)}"
 
 
 def _draw_curve(axes: Any, points: dict[str, list[tuple[int, float]]], across: str, factor: float, up: str) -> None:

@@ -13,15 +13,18 @@ from typing import Any, Optional
 import attrs
 
 from .runner import Samples
-from .workloads import Goal, Workload
+from .workloads import CROWD_GROWTH, Goal, Workload
+
+Curves = dict[str, dict[str, list[tuple[int, float]]]]  # series -> contender -> points
 
 _NAMES = {
     "seconds": "time",
+    "cpu": "CPU time",
     "p50": "p50",
     "p99": "p99",
     "peak_mb": "peak memory",
     "grown_mb": "memory",
-    "percent": "CPU",
+    "percent": "CPU while silent",
 }
 _PACKAGES = ("runtimeuse-client", "websockets", "pydantic", "websocket-client", "attrs", "cattrs", "orjson")
 
@@ -68,8 +71,8 @@ def rows(workload: Workload, samples: Samples) -> list[Row]:
 
 def _row(workload: Workload, samples: Samples, measure: str, contender: str) -> Row:
     per = workload.per if measure == "seconds" else 1
-    failure = next((str(sample["failed"]) for sample in samples[contender] if "failed" in sample), None)
     values = [sample[measure] / per for sample in samples[contender] if measure in sample]
+    failure = _failure(samples[contender]) or (None if values else "not reached: never did all wait at once")
     cpu = [sample["cpu"] / per for sample in samples[contender] if "cpu" in sample]
     return Row(
         workload=workload.name,
@@ -85,6 +88,10 @@ def _row(workload: Workload, samples: Samples, measure: str, contender: str) -> 
         cpu_of_asyncio=ratio(samples, "cpu", contender, "asyncio") if measure == "seconds" else None,
         failure=failure,
     )
+
+
+def _failure(samples: list[dict[str, float]]) -> Optional[str]:
+    return next((str(sample["failed"]) for sample in samples if "failed" in sample), None)
 
 
 def _quartiles(values: list[float]) -> tuple[float, float]:
@@ -109,28 +116,41 @@ def verdicts(workload: Workload, samples: Samples) -> list[Verdict]:
 
 
 def _reached(goal: Goal, samples: Samples) -> Optional[float]:
+    if _failure(samples[goal.contender]):
+        return None
     if goal.of is not None:
         return ratio(samples, goal.measure, goal.contender, goal.of)
     values = [sample[goal.measure] for sample in samples[goal.contender] if goal.measure in sample]
     return statistics.median(values) if values else None
 
 
-def curves(found: list[tuple[Workload, Samples]]) -> dict[str, dict[str, list[tuple[int, float]]]]:
-    """series -> contender -> points: seconds a message, or a byte, without what a call costs by itself."""
-    points: dict[str, dict[str, list[tuple[int, float]]]] = {"count": {}, "size": {}}
+def growth_verdicts(found: Curves) -> list[Verdict]:
+    """Whether calls among many cost what they do among few."""
+    points = found["calls"].get("ours", [])
+    if len(points) < 2:
+        return []
+    (few, cost), *_, (many, cost_then) = points
+    goal = Goal("ours", CROWD_GROWTH, of=f"{few:,} calls", measure="cpu")
+    return [Verdict(workload="crowd", title=f"a call among {many:,}", goal=goal, value=cost_then / cost)]
+
+
+def curves(found: list[tuple[Workload, Samples]]) -> Curves:
+    """Seconds a message, or a byte, without what a call costs by itself; seconds of CPU a call."""
+    points: Curves = {"count": {}, "size": {}, "calls": {}}
     calls: dict[str, float] = {}
     for workload, samples in found:
+        measure = "cpu" if workload.series == "calls" else "seconds"
         for contender in workload.contenders:
-            values = [sample["seconds"] for sample in samples[contender] if "seconds" in sample]
+            values = [sample[measure] for sample in samples[contender] if measure in sample]
             if not values:
                 continue
-            seconds = statistics.median(values)
+            taken = statistics.median(values)
             if workload.series == "count" and workload.at == 0:
-                calls[contender] = seconds
+                calls[contender] = taken
                 continue
-            things = workload.per * (workload.at if workload.series == "size" else 1)
-            cost = (seconds - calls.get(contender, 0.0)) / things
-            points[workload.series].setdefault(contender, []).append((workload.at, cost))
+            things = workload.per * (1 if workload.series == "count" else workload.at)
+            by_itself = 0.0 if workload.series == "calls" else calls.get(contender, 0.0)
+            points[workload.series].setdefault(contender, []).append((workload.at, (taken - by_itself) / things))
     return points
 
 
@@ -143,7 +163,7 @@ def _amount(measure: str, value: Optional[float]) -> str:
     if measure.endswith("_mb"):
         return f"{value:.0f} MB"
     if measure == "percent":
-        return f"{value:.1f} %"
+        return f"{value:.2f} %"
     for unit, factor in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
         if value * factor >= 1 or unit == "µs":
             return f"{value * factor:.3g} {unit}"
@@ -196,9 +216,16 @@ def verdict_table(found: list[Verdict]) -> str:
     return "\n".join(_lines(table))
 
 
-def curve_table(found: dict[str, dict[str, list[tuple[int, float]]]]) -> str:
+_CURVE_UNITS = (
+    ("count", "µs a message, of", 1e6),
+    ("size", "ns a byte, messages of", 1e9),
+    ("calls", "ms of CPU a silent call, among", 1e3),
+)
+
+
+def curve_table(found: Curves) -> str:
     parts = []
-    for series, unit, factor in (("count", "µs a message, of", 1e6), ("size", "ns a byte, messages of", 1e9)):
+    for series, unit, factor in _CURVE_UNITS:
         if found[series]:
             places = [at for at, _ in max(found[series].values(), key=len)]
             table = [[unit, *(f"{at:,}" for at in places)]]
@@ -223,16 +250,16 @@ def machine() -> dict[str, Any]:
 
 
 def write_json(path: Path, found: list[tuple[Workload, Samples]], **more: Any) -> None:
+    grown = curves([(workload, samples) for workload, samples in found if workload.series])
+    judged = [verdict for workload, samples in found for verdict in verdicts(workload, samples)]
     data = {
         "machine": machine(),
         **more,
         "rows": [attrs.asdict(row) for workload, samples in found for row in rows(workload, samples)],
         "verdicts": [
-            {**attrs.asdict(verdict), "met": verdict.is_met}
-            for workload, samples in found
-            for verdict in verdicts(workload, samples)
+            {**attrs.asdict(verdict), "met": verdict.is_met} for verdict in (*judged, *growth_verdicts(grown))
         ],
-        "curves": curves([(workload, samples) for workload, samples in found if workload.series]),
+        "curves": grown,
         "samples": {workload.name: samples for workload, samples in found},
     }
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -25,10 +25,12 @@ Samples = dict[str, list[dict[str, float]]]  # contender -> one a repetition; th
 
 @attrs.frozen
 class Server:
-    """Where the server listens, and whom to trust there."""
+    """Where the servers listen, and whom to trust there."""
 
     plain: str
-    secure: str
+    tls: str
+    crowd: str
+    crowd_tls: str
     authorities: str
 
 
@@ -39,13 +41,16 @@ def server() -> Iterator[Server]:
         authority = trustme.CA()
         authority.cert_pem.write_to_path(authorities)
         authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
-        with _process("benchmarks.server", str(certificate)) as process:
-            ports = json.loads(_line_of(process))
-            yield Server(
-                plain=f"ws://127.0.0.1:{ports['plain']}",
-                secure=f"wss://127.0.0.1:{ports['tls']}",
-                authorities=str(authorities),
-            )
+        with contextlib.ExitStack() as stack:
+            urls: dict[str, str] = {}
+            for module in ("benchmarks.server", "benchmarks.crowd_server"):
+                urls.update(_urls(stack.enter_context(_process(module, str(certificate)))))
+            yield Server(authorities=str(authorities), **urls)
+
+
+def _urls(process: subprocess.Popen[str]) -> dict[str, str]:
+    ports = json.loads(_line_of(process))
+    return {name: f"{'wss' if name.endswith('tls') else 'ws'}://127.0.0.1:{port}" for name, port in ports.items()}
 
 
 @contextlib.contextmanager
@@ -90,7 +95,7 @@ def run(workload: Workload, where: Server, *, quick: bool) -> Samples:
 
 
 def _round(workload: Workload, where: Server, *, quick: bool) -> Iterator[tuple[str, dict[str, float]]]:
-    url = where.secure if workload.is_secure else where.plain
+    url = getattr(where, workload.server)
     options = ["--quick"] if quick else []
     with contextlib.ExitStack() as stack:
         processes = {

@@ -34,10 +34,10 @@ from .frames import checksum as checksum_of
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _THREADS = 256  # as many connections at once; started beforehand, so that no call pays for one
-_PING, _PONG, _CLOSE, _TEXT = 9, 10, 8, 1
+PING, PONG, CLOSE, TEXT = 9, 10, 8, 1
 _CONFIRM = frame(dump({"message_type": "end_session_confirm_message"}))
 _CANCELLED = frame(dump(error_message("Request cancelled")))
-_EMPTY_CLOSE = frame(b"", _CLOSE)
+_EMPTY_CLOSE = frame(b"", CLOSE)
 
 _times: defaultdict[str, list[float]] = defaultdict(list)
 
@@ -82,14 +82,14 @@ class Peer:
         elif size == 127:
             (size,) = struct.unpack("!Q", self._take(8))
         key = self._take(4)
-        payload = _unmask(self._take(size), key)
+        payload = unmask(self._take(size), key)
         opcode = first & 0x0F
-        if opcode == _CLOSE:
-            self.sock.sendall(frame(payload, _CLOSE))
+        if opcode == CLOSE:
+            self.sock.sendall(frame(payload, CLOSE))
             raise ClientLeftError
-        if opcode == _PING:
-            self.sock.sendall(frame(payload, _PONG))
-        return json.loads(payload) if opcode == _TEXT else None
+        if opcode == PING:
+            self.sock.sendall(frame(payload, PONG))
+        return json.loads(payload) if opcode == TEXT else None
 
     def _take(self, size: int) -> bytes:
         while len(self._unread) < size:
@@ -111,7 +111,7 @@ class Peer:
                 self.sock.sendall(_CONFIRM + _EMPTY_CLOSE)
 
 
-def _unmask(payload: bytes, key: bytes) -> bytes:
+def unmask(payload: bytes, key: bytes) -> bytes:
     size = len(payload)
     mask = (key * (size // 4 + 1))[:size]
     return (int.from_bytes(payload, "big") ^ int.from_bytes(mask, "big")).to_bytes(size, "big")
@@ -178,13 +178,13 @@ def serve(sock: socket.socket) -> None:
         body = json.dumps(_times.pop(query["key"], [])).encode()
         sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body))
         return
-    sock.sendall(_upgrade(lines))
+    sock.sendall(upgrade(lines))
     peer.read_message()
     _SCENES[target.path](peer, query)
     peer.linger()
 
 
-def _upgrade(lines: list[bytes]) -> bytes:
+def upgrade(lines: list[bytes]) -> bytes:
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines[1:])}
     accept = base64.b64encode(hashlib.sha1(headers[b"sec-websocket-key"] + _GUID).digest())
     return (

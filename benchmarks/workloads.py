@@ -6,15 +6,25 @@ from typing import Any, Optional
 
 import attrs
 
-# name -> (module, whether it may use orjson)
+
+@attrs.frozen
+class Contender:
+    """Which module it is, whether it may use orjson, and what else it is to do in each workload."""
+
+    module: str
+    has_orjson: bool = False
+    arguments: dict[str, Any] = attrs.field(factory=dict)
+
+
 CONTENDERS = {
-    "asyncio": ("asyncio_client", False),
-    "ours": ("ours", False),
-    "ours+orjson": ("ours", True),
-    "floor": ("floor", False),
-    "floor+orjson": ("floor", True),
+    "asyncio": Contender("asyncio_client"),
+    "ours": Contender("ours"),
+    "ours+orjson": Contender("ours", has_orjson=True),
+    "ours+event": Contender("ours", arguments={"has_event": True}),
+    "floor": Contender("floor"),
+    "floor+orjson": Contender("floor", has_orjson=True),
 }
-ALL = tuple(CONTENDERS)
+ALL = tuple(name for name in CONTENDERS if name != "ours+event")  # which only crowds have
 
 
 @attrs.frozen
@@ -34,9 +44,10 @@ class Workload:
     Attributes:
         run (str): the function of the contender's module that does it.
         path (str): what the server is asked for.
-        measures (tuple): what to print of it.
+        measures (tuple): what to print of it, if it has lines of its own.
         per, unit: how many things the time of one repetition is for, and what one of them is.
         rounds (int): how often to start new processes; each warms up, and then does ``repetitions``.
+        server (str): the server's name in ``runner.Server``.
         series, at: the growth curve that it is a point of, and where.
     """
 
@@ -53,7 +64,7 @@ class Workload:
     warmups: int = 1
     repetitions: int = 5
     rounds: int = 2
-    is_secure: bool = False
+    server: str = "plain"
     series: str = ""
     at: int = 0
 
@@ -136,18 +147,6 @@ def _main(*, quick: bool) -> list[Workload]:
             goals=(Goal("ours", 0.5, "asyncio"),),
         ),
         Workload(
-            name="idle",
-            title="100 silent calls",
-            run="idle",
-            path="/silent",
-            arguments={"calls": count(100, 10), "seconds": count(10, 1)},
-            measures=("percent",),
-            contenders=("asyncio", "ours"),
-            warmups=0,
-            repetitions=1,
-            goals=(Goal("ours", 5.0, measure="percent"),),
-        ),
-        Workload(
             name="cancel-event",
             title="Event to cancel frame",
             run="cancel_event",
@@ -187,9 +186,50 @@ def _main(*, quick: bool) -> list[Workload]:
             name="tls",
             title="chatty command, TLS",
             **_messages("output", count(100_000, 5_000), 200),
-            is_secure=True,
+            server="tls",
             goals=(Goal("ours", 0.5, "asyncio"),),
         ),
+    ]
+
+
+# Of calls at once -> what they are to take.
+_CROWDS: dict[int, tuple[Goal, ...]] = {
+    100: (Goal("ours", 0.1, measure="percent"), Goal("ours+event", 1.0, measure="percent")),
+    500: (),
+    2_000: (
+        Goal("ours", 1.1, "asyncio"),
+        Goal("ours", 1.3, "asyncio", "cpu"),
+        Goal("ours", 0.8, "asyncio", "peak_mb"),
+        Goal("ours", 2.0, measure="percent"),
+        Goal("ours+event", 5.0, measure="percent"),
+    ),
+}
+# The CPU of a call among 2,000, times that of one among 100.
+CROWD_GROWTH = 1.5
+
+
+def _crowds(*, quick: bool) -> list[Workload]:
+    """Calls at once that hear nothing for ten seconds. Those of 2,000 are repeated as often as none may fail."""
+    share = 20 if quick else 1
+    return [
+        Workload(
+            name=f"crowd-{calls}",
+            title=f"{calls:,} silent calls",
+            run="crowd",
+            path="/crowd",
+            arguments={"calls": calls // share, "hold": 2 if quick else 10, "window": 1 if quick else 4},
+            contenders=("asyncio", "ours", "ours+event"),
+            measures=("seconds", "cpu", "percent", "peak_mb"),
+            unit="all of them",
+            goals=goals,
+            warmups=0,
+            rounds=2,
+            repetitions=5 if calls == 2_000 else 2,
+            server="crowd",
+            series="calls",
+            at=calls // share,
+        )
+        for calls, goals in _CROWDS.items()
     ]
 
 
@@ -206,6 +246,7 @@ def _growth(*, quick: bool) -> list[Workload]:
             title=f"growth: {at} messages" if series == "count" else f"growth: messages of {at} bytes",
             series=series,
             at=at,
+            measures=(),
             rounds=1,
             warmups=0 if n >= 1_000_000 else 1,
             repetitions=1 if quick or n >= 1_000_000 else 5 if n >= 100_000 or series == "size" else 21,
@@ -217,7 +258,7 @@ def _growth(*, quick: bool) -> list[Workload]:
 
 def workloads(*, quick: bool) -> list[Workload]:
     """All of them; ``quick`` makes them small, to see whether they run at all."""
-    found = [*_main(quick=quick), *_growth(quick=quick)]
+    found = [*_main(quick=quick), *_crowds(quick=quick), *_growth(quick=quick)]
     return [attrs.evolve(w, rounds=1, repetitions=1) for w in found] if quick else found
 
 

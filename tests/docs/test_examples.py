@@ -19,7 +19,17 @@ from runtimeuse_sync import AssistantMessageInterface, CancelMessage, Invocation
 from runtimeuse_sync.testing import Reply, ScriptedRuntime, generation
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-TRIED = {"script", "many_prompts", "artifacts", "notebook", "flask_view", "django_view", "celery_task"}
+TRIED = {
+    "script",
+    "many_prompts",
+    "many_processes",
+    "artifacts",
+    "notebook",
+    "flask_view",
+    "django_view",
+    "celery_task",
+    "dask_prompts",  # in tests/hosts
+}
 
 Start = Callable[..., ScriptedRuntime]
 
@@ -70,9 +80,10 @@ def test_script_and_ctrl_c(scripted_runtime: Start) -> None:
     runtime.wait_for(CancelMessage)
 
 
-def test_many_prompts(url: str) -> None:
+@pytest.mark.parametrize("name", ["many_prompts", "many_processes"])
+def test_many_prompts(url: str, name: str) -> None:
     prompts = [f"prompt {number}" for number in range(20)]
-    code, out, err = run("many_prompts", url, stdin="\n".join(prompts))
+    code, out, err = run(name, url, stdin="\n".join(prompts))
     assert (code, err) == (0, "")
     assert out.splitlines() == [f"{prompt}: {prompt}" for prompt in prompts]
 

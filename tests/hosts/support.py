@@ -23,12 +23,15 @@ class Agent:
     """Repeats its prompt; where that says "wait", waits to be cancelled."""
 
     def __init__(self) -> None:
+        self.is_waiting = threading.Event()
         self.was_cancelled = threading.Event()
 
     def __call__(self, invocation: InvocationMessage, sender: Any) -> str:
         sender.assistant(f"You said: {invocation.user_prompt}")
-        if "wait" in invocation.user_prompt and sender.cancelled.wait(PATIENCE):
-            self.was_cancelled.set()
+        if "wait" in invocation.user_prompt:
+            self.is_waiting.set()
+            if sender.cancelled.wait(PATIENCE):
+                self.was_cancelled.set()
         return invocation.user_prompt
 
 
@@ -38,11 +41,15 @@ def environment(url: str, **more: str) -> dict[str, str]:
 
 
 @contextmanager
-def running(module: str, *args: str, **options: Any) -> Iterator[None]:
+def running(module: str, *args: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """``python -m module``; asked to end, and waited for, at the end."""
     with subprocess.Popen([sys.executable, "-m", module, *args], **options) as program:
         try:
-            yield
+            yield program
         finally:
             program.terminate()
-            program.wait(PATIENCE)
+            try:
+                program.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                program.kill()
+                raise
