@@ -71,18 +71,18 @@ def look_at_errors_of(cls: Any) -> None:
 
 
 def mark_handshakes() -> None:
-    read_headers, parse_url = transports.read_headers, transports.parse_url
+    checked_headers, parse_url = transports.checked_headers, transports.parse_url
 
-    def with_header(source: Any) -> list[tuple[str, str]]:
+    def with_header(headers: Any) -> list[tuple[str, str]]:
         watch.handshakes += 1
-        return [*read_headers(source), ("X-Marked", MARK)]
+        return [*checked_headers(headers), ("X-Marked", MARK)]
 
     def with_query(url: Any) -> Any:
         endpoint = parse_url(url)
         separator = "&" if "?" in endpoint.target else "?"
         return attrs.evolve(endpoint, target=f"{endpoint.target}{separator}marked={MARK}")
 
-    transports.read_headers = with_header
+    transports.checked_headers = with_header
     transports.parse_url = with_query
 
 

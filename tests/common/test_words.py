@@ -68,14 +68,14 @@ HOSTILE = ["a", "\x00", ESC, f"{ESC}[", f"{ESC}[0;0;", f"{ESC}]a", f"{ESC}(((", 
 @pytest.mark.parametrize("part", HOSTILE)
 def test_time_is_linear_in_what_came(part: str) -> None:
     """A quadratic one would take hours for this."""
-    began = time.monotonic()
+    began = time.process_time()
     harmless(part * (2_000_000 // len(part)))
     harmless(ESC + part * (2_000_000 // len(part)))
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
 
 
 def test_with_a_limit_the_rest_costs_nothing() -> None:
     text = f"{ESC}[" * 20_000_000
-    began = time.monotonic()
+    began = time.process_time()
     harmless(text, 100)
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
