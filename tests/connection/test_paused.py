@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks /proc whet
 PING_TIMEOUT = 0.5
 
 CHILD = """
-    import json, os, signal, sys
+    import json, os, signal, sys, time
     from runtimeuse_sync import Client, InvocationMessage, RuntimeUseError
     from runtimeuse_sync._connection.keepalive import Keepalive
 
@@ -36,6 +36,7 @@ CHILD = """
             if moments == ["pinged"]:
                 moments.append("stopped")
                 os.kill(os.getpid(), signal.SIGSTOP)
+                time.sleep(0.05)  # it may take a moment until this thread stops as well
 
         Keepalive.pinged = lambda keepalive: (moments or moments.append("pinged"), pinged(keepalive))
         Keepalive.wrote = stop_once_after_a_ping
