@@ -15,6 +15,10 @@ from .inbox import Batch
 from .settings import ConnectionSettings
 from .worker import Worker, not_started
 
+# Seconds, after the connect deadline, for the thread to look at what has come and to say how it ended. If the process
+# stood still beyond the deadline, the thread may have all that it needs.
+_GRACE = 0.5
+
 
 class WebSocketConnection:
     """One connection to a runtime. Implements ``transports.Connection``."""
@@ -83,7 +87,7 @@ class WebSocketConnection:
 
     def _receive_late(self, worker: Worker) -> Batch:
         """The thread should have given up by now; if a host look-up holds it, give up without it."""
-        batch = worker.inbox.get(0.1)
+        batch = worker.inbox.get(_GRACE)
         if batch or worker.is_open:
             return batch
         timeout = f"{self._deadline.timeout:.3g} s"

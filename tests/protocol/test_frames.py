@@ -23,6 +23,7 @@ from runtimeuse_sync._protocol.frames import (
     Pong,
     encode_close,
     encode_frame,
+    payload_size,
 )
 from runtimeuse_sync.exceptions import MessageTooLargeError, ProtocolError
 
@@ -736,3 +737,8 @@ def test_wsproto_reads_what_we_write(opcode: Opcode, payload: bytes) -> None:
     server.receive_bytes(encode_frame(opcode, payload))
     (found,) = server.received_frames()
     assert (found.opcode, bytes(found.payload), found.message_finished) == (opcode, payload, True)
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
+def test_a_frame_tells_the_size_of_its_payload(size: int) -> None:
+    assert payload_size(encode_frame(Opcode.TEXT, bytes(size))) == size
