@@ -24,7 +24,7 @@ from importlib.util import find_spec
 
 __all__ = ["main"]
 
-# What the extra brings. Looked for, not imported: each command imports what it uses.
+# What the extra installs. It is looked for without being imported: each command imports only what it uses.
 _NEEDED = ("click", "rich", "websockets", "watchfiles", "pathspec")
 _UNABLE = 125
 _INTERRUPTED = 130

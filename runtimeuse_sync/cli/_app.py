@@ -36,7 +36,7 @@ def run() -> int:
     """Run the command with the arguments of this process; returns the exit code."""
     mend_streams()
     try:
-        # The commands leave by click.exceptions.Exit, whose code is what this returns.
+        # Without standalone mode, click returns the code of a click.exceptions.Exit, by which the commands leave.
         return app.main(prog_name=PROGRAM, standalone_mode=False) or 0
     except click.ClickException as error:
         _show(error)

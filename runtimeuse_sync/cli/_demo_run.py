@@ -14,11 +14,11 @@ from ._endings import Failure
 from ._reports import TextReport
 from ._screen import Screen
 
-# Both are everywhere, Windows included.
+# Programs that every system has, Windows included.
 PRE_COMMAND = f"sort {w.LIST_NAME}"
 POST_COMMAND = "echo all tidied up"
 
-# Seconds: a run takes three.
+# Seconds that the run may take; it takes three.
 _TIMEOUT = 60.0
 
 
@@ -116,7 +116,7 @@ def _described(path: Path) -> str:
 
 
 def _failed(show: _Show, world: w.World, result: m.ResultMessageInterface) -> Iterator[str]:
-    """What is not as it should be."""
+    """Name the steps that did not happen as they should."""
     artifacts = {path.name: path.read_text(encoding="utf-8") for path in world.receiver.saved.values()}
     if (world.workspace / w.LIST_NAME).read_text(encoding="utf-8") != w.LIST:
         yield "the download"

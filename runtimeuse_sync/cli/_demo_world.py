@@ -37,7 +37,7 @@ SCHEMA = {
 KEY_VARIABLE = "SHOP_KEY"
 KEY = "correct-horse-battery"
 
-# Seconds between two things that the agent says, for the eye to follow.
+# Seconds between two messages of the agent, so that a reader can follow.
 _PACE = 0.5
 
 # Seconds that the file server's thread has to end.

@@ -35,7 +35,7 @@ class Failure(Exception):  # noqa: N818 - the command's, not the program's
 
 
 class Teller(Protocol):
-    """Who tells the user."""
+    """Tells the user what went wrong; a ``Report``, for example."""
 
     def error(self, error: BaseException) -> None:
         """Say what went wrong."""

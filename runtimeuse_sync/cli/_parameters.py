@@ -16,7 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 URL_VARIABLE = "RUNTIMEUSE_URL"
 TOKEN_VARIABLE = "RUNTIMEUSE_TOKEN"
 
-# How often a progress line gets its turn, in seconds.
+# Seconds between two calls of Screen.tick, where there is one: the progress line appears so much late at most.
 _TICK = 0.1
 
 
@@ -100,7 +100,7 @@ secret_option = click.option(
 
 
 def connection_options(command: F) -> F:
-    """What to authenticate with."""
+    """The token and other headers of the connection."""
     header = click.option(
         "--header-env",
         "headers",
@@ -143,5 +143,5 @@ def make_client(url: Optional[str], token: Optional[str], headers: Sequence[tupl
     try:
         return Client(url_or_default(url), headers=given, cancel_poll_interval=_TICK)
     except (TypeError, ValueError) as error:
-        # The library names its own argument.
+        # The library speaks of its argument, the user of ours.
         raise click.UsageError(str(error).replace("ws_url", name)) from None

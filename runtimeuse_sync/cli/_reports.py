@@ -13,7 +13,7 @@ from ._json import to_json
 from ._screen import PROGRAM, Screen, shown
 from ._screens import open_screen
 
-# Characters of a line that is waited for to end.
+# Characters: output is shown in whole lines, and a line that is longer in pieces, so that memory is bounded.
 _LONGEST_LINE = 64 * 1024
 
 
@@ -178,7 +178,7 @@ def describe(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     if isinstance(error, OSError) and error.strerror:
-        # Its own text begins with its number.
+        # str(error) would begin with "[Errno 2]".
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)
 

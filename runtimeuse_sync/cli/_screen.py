@@ -14,7 +14,7 @@ _logger = logging.getLogger("runtimeuse_sync")
 
 
 class _Warnings(logging.Handler):
-    """What the library warns of, said on a screen: its progress line must not be written over."""
+    """Shows the library's warnings on a screen, where they do not get into the progress line."""
 
     def __init__(self, screen: Screen) -> None:
         super().__init__(logging.WARNING)

@@ -11,7 +11,7 @@ from ._screen import Screen
 def open_screen(notes: Optional[TextIO] = None, *, plain: bool = False) -> Screen:
     """The screen that fits where ``notes`` lead; standard error by default."""
     notes = sys.stderr if notes is None else notes
-    # Asked before rich is: it takes FORCE_COLOR for a terminal, and a pipe pays nothing for its import.
+    # isatty() decides, not rich, which takes a pipe for a terminal if FORCE_COLOR is set, and takes long to import.
     if not plain and notes.isatty():
         from ._terminal import open_terminal
 

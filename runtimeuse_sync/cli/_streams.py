@@ -90,7 +90,7 @@ def _mended(stream: Any) -> Any:
 
 
 def _is_of_descriptor(stream: Any) -> bool:
-    """False for what stands in for a stream, in tests for example."""
+    """Whether ``stream`` writes to a descriptor. What replaces a standard stream in a test does not."""
     return isinstance(getattr(stream.buffer, "raw", stream.buffer), io.FileIO)
 
 

@@ -59,7 +59,7 @@ class _Exec(click.Command):
 
     def make_context(self, info_name: Optional[str], args: list[str], *rest: Any, **options: Any) -> click.Context:
         """What click asks for."""
-        # A copy: click takes them out of the list.
+        # A tuple, since click empties the list.
         with _own_exit_code(tuple(args)):
             return super().make_context(info_name, args, *rest, **options)
 
@@ -147,5 +147,5 @@ def _exit_code(results: Sequence[Any]) -> int:
     if not results:
         raise Failure("the runtime did not say how the command ended")
     code = results[-1].exit_code
-    # What does not fit must not become a success: 256 would be cut to 0.
+    # The system keeps the low byte of an exit code: 256 would become 0, a success.
     return code if 0 <= code <= 255 else 255

@@ -46,7 +46,7 @@ def _url_and_prompt(first: Optional[str], second: Optional[str]) -> tuple[Option
 def _read_input() -> str:
     if sys.stdin is None:
         raise Failure("standard input is closed")
-    # The errors handler of the C locales lets bytes through that are no text.
+    # In the C and POSIX locales, bytes that are no text would be read as lone surrogates, which cannot be sent.
     if isinstance(sys.stdin, io.TextIOWrapper) and sys.stdin.errors == "surrogateescape":
         sys.stdin.reconfigure(errors="strict")
     try:

@@ -53,7 +53,7 @@ def serve(
     Clients can run any command through it. So it listens on this machine alone unless there is a token.
     Ctrl-C, SIGTERM or SIGHUP ends it, and all that it runs.
     """
-    # What it runs inherits the environment, and need not know.
+    # What it runs inherits the environment, and must not learn the token from it.
     os.environ.pop(TOKEN_VARIABLE, None)
     with open_screen() as screen, endings(TextReport(screen), one_signal=True) as signals:
         runtime = _start(_agent(handler_name, agent_command, whole_output), host, port, token)
@@ -98,7 +98,7 @@ def _imported(name: str) -> Handler:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # its own imports fail: its author needs to see where
+            raise  # The module is there, but one of its own imports fails: the traceback shows its author which.
         raise click.UsageError(f"--handler: there is no module {error.name!r} here or on the Python path") from None
     try:
         handler: Handler = attrgetter(path)(found)

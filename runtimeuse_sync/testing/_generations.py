@@ -14,10 +14,10 @@ from .. import messages as m
 from ..exceptions import ProtocolError
 from ._peer import NothingCame, Peer, Script
 
-# The releases (0.x) that brought something.
+# The releases (0.x) in which behaviour changed, each named after what it brought.
 _OLDEST, _DATA, _COMMANDS, _EXIT_CODES, _SESSIONS, _STDOUT, _CONFIRMATION, _NEWEST = 4, 5, 8, 10, 11, 12, 13, 15
 
-# How long answers to upload requests are waited for.
+# Seconds that the answers to upload requests are waited for.
 _ANSWER_PATIENCE = 5.0
 
 

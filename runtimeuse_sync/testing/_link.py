@@ -19,14 +19,14 @@ from websockets.server import ServerProtocol
 from ._loop import Disconnected, Loop
 from ._mailbox import Mailbox, Received
 
-# Real runtimes take messages up to this size.
+# Bytes of a message: real runtimes take as many.
 _MAX_MESSAGE = 100 * 1024 * 1024
 _CHUNK = 256 * 1024
 
-# websockets logs frames, payload and all, where its logger is enabled: this one belongs to no hierarchy.
+# websockets logs frames with their payload, if its logger is enabled. This one has no parent, and logs nothing.
 _SILENT = logging.Logger("silent", logging.CRITICAL + 1)
 
-# A struct linger: what close() then sends is a RST.
+# The value of SO_LINGER (a struct linger, on for 0 seconds) with which close() sends a RST.
 _NO_LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 _WANTS: tuple[type[OSError], ...] = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -110,7 +110,7 @@ class Link:
             self._read()
 
     def _read(self) -> None:
-        # Until nothing is left: what TLS has decrypted already would not wake the selector.
+        # Read until nothing is left: bytes that TLS has decrypted already do not make the socket readable.
         while not self.closed:
             try:
                 data = self._sock.recv(_CHUNK)
@@ -139,7 +139,7 @@ class Link:
         else:
             self._protocol.send_response(self._protocol.reject(answer.status, "Refused by the test.\n"))
         self._emit()
-        # It is not open if the request was none that can be accepted.
+        # accept() refuses a request that is no valid upgrade.
         if self._protocol.state is State.OPEN:
             answer.begin()
 

@@ -13,7 +13,7 @@ from .._common.wakeup import Waker
 
 T = TypeVar("T")
 
-# Seconds: for a call of the loop, for what is under way at the end of a test to arrive, for a thread to end.
+# Seconds for a call of the loop, for data that still comes in at the end of a test, and for a thread to end.
 _CALL_PATIENCE = 10.0
 _SETTLE_PATIENCE = 1.0
 JOIN_PATIENCE = 10.0
@@ -104,7 +104,7 @@ class Loop:
     def _turn(self, timeout: Optional[float]) -> int:
         selected = self._selector.select(timeout)
         for key, events in selected:
-            # An earlier one of the same turn may have closed this socket.
+            # None if an earlier callback of this turn has closed the socket.
             ready = self._ready.get(key.fileobj)
             if ready:
                 ready(events)

@@ -22,10 +22,10 @@ from ._mailbox import Received
 MessageT = TypeVar("MessageT")
 Script = Callable[["Peer"], object]
 
-# How many messages the loop is handed at once: it has pings to answer in between.
+# Messages that the loop is handed at once. Between two batches it answers pings and serves other connections.
 _BATCH = 1000
 
-# Seconds that a client may take for its half of a closing handshake, and that it may leave data unread.
+# Seconds that a client has to answer a Close frame, and to go on reading.
 _CLOSE_PATIENCE = 5.0
 _STALL_PATIENCE = 30.0
 

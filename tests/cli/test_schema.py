@@ -38,7 +38,6 @@ def test_bare_or_wrapped_with_or_without_a_byte_order_mark(
         (codecs.BOM_UTF16_BE + "{}".encode("utf-16-be"), "schema.json is UTF-16: save it as UTF-8"),
         (b'{"minimum": 1e999}', "schema.json is not JSON: "),
         (b'{"minimum": NaN}', "schema.json is not JSON: "),
-        (b'{"x":' * 100_000, "schema.json is nested too deeply"),
         (b'{"type": "json_schema"}', 'has no object "schema": write {"type": "json_schema", "schema": {...}}'),
         (b'{"type": "json_schema", "schema": "x"}', 'has no object "schema"'),
         (b'{"schema": {"type": "object"}}', 'has a "schema", but no "type": write {"type": "json_schema"'),
@@ -50,3 +49,9 @@ def test_what_is_no_schema_is_refused_with_the_reason(tmp_path: Path, content: O
     with pytest.raises(click.BadParameter) as caught:
         read_schema(str(tmp_path / "schema.json"))
     assert told in caught.value.message
+
+
+def test_one_that_is_nested_without_end_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "schema.json").write_bytes(b'{"x":' * 100_000)
+    with pytest.raises(click.BadParameter, match="is nested too deeply"):
+        read_schema(str(tmp_path / "schema.json"))

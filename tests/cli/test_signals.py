@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 
@@ -13,12 +12,18 @@ from runtimeuse_sync.cli._signals import Terminated, signals_raise
 NUMBERS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
+def receive(number: int) -> None:
+    """Get the signal on this thread. Its handler runs between two of the interpreter's instructions."""
+    signal.raise_signal(number)
+    for _ in range(100):
+        pass
+
+
 @pytest.mark.parametrize("number", NUMBERS)
 def test_each_raises(number: int) -> None:
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt) as caught, signals_raise():
-            os.kill(os.getpid(), number)
-            signal.pause()
+            receive(number)
         assert type(caught.value) is (KeyboardInterrupt if number == signal.SIGINT else Terminated)
         assert getattr(caught.value, "number", signal.SIGINT) == number
 
@@ -29,10 +34,9 @@ def test_only_the_first_raises(first: int, second: int) -> None:
     ended = []
     with pytest.raises(KeyboardInterrupt), signals_raise(once=True):
         try:
-            os.kill(os.getpid(), first)
-            signal.pause()
+            receive(first)
         finally:
-            os.kill(os.getpid(), second)
+            receive(second)
             ended.append(True)
     assert ended
 
@@ -41,14 +45,14 @@ def test_held_off_none_raises() -> None:
     with signals_raise() as signals:
         signals.hold_off()
         for number in NUMBERS:
-            os.kill(os.getpid(), number)
+            receive(number)
 
 
 def test_who_ignores_a_hangup_goes_on_ignoring_it() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with signals_raise():
-            os.kill(os.getpid(), signal.SIGHUP)
+            receive(signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
 
