@@ -65,7 +65,7 @@ ORDER = {
         "downloads",
         "uploads",
     ),
-    "local/_artifacts": ("ignore", "settling", "watching", "artifacts"),
+    "local/_artifacts": ("patterns", "ignore", "settling", "watching", "artifacts"),
     "local/_server": ("admission", "listener", "outbox", "settings", "request", "session"),
     "testing": ("_loop", "_peer", "_link", "_server", "_generations", "__init__"),
     "cli": (
