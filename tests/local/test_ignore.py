@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -41,18 +42,41 @@ def test_lines_that_cannot_be_read_are_passed_over(tmp_path: Path) -> None:
     assert found(tmp_path, "!\n\\\n[z-a]\n/\nb") == ["a"]
 
 
-def test_a_link_to_a_file_counts_and_one_to_a_folder_is_not_followed(tmp_path: Path) -> None:
-    fill(tmp_path, "out/a", "elsewhere/b")
-    (tmp_path / "out/file").symlink_to(tmp_path / "elsewhere/b")
+def test_a_link_to_a_file_inside_counts_and_no_other(tmp_path: Path) -> None:
+    fill(tmp_path, "out/a", "out/deep/b", "elsewhere/b")
+    (tmp_path / "out/file").symlink_to(tmp_path / "out/deep/b")
+    (tmp_path / "out/relative").symlink_to("deep/b")
+    (tmp_path / "out/outside").symlink_to(tmp_path / "elsewhere/b")
+    (tmp_path / "out/passwd").symlink_to("/etc/passwd")
+    (tmp_path / "out/out").symlink_to("outside")
     (tmp_path / "out/folder").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "out/circle").symlink_to(tmp_path / "out")
     (tmp_path / "out/dead").symlink_to(tmp_path / "nowhere")
-    assert found(tmp_path / "out") == ["a", "file"]
+    (tmp_path / "out/itself").symlink_to("itself")
+    assert found(tmp_path / "out") == ["a", "deep/b", "file", "relative"]
+
+
+def test_a_directory_that_is_itself_a_link_is_one(tmp_path: Path) -> None:
+    fill(tmp_path, "real/a")
+    (tmp_path / "real/link").symlink_to("a")
+    (tmp_path / "out").symlink_to(tmp_path / "real")
+    assert found(tmp_path / "out") == ["a", "link"]
 
 
 def test_what_is_no_file_is_left_out(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    assert found(tmp_path) == []
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+        assert found(tmp_path) == []
+
+
+def test_an_end_in_the_middle(tmp_path: Path) -> None:
+    fill(tmp_path, "a", "b", "c")
+    seen = []
+    for path, _ in _ignore.artifacts(str(tmp_path), "", is_over=lambda: len(seen) == 2):
+        seen.append(os.path.basename(path))
+    assert seen == ["a", "b"]
 
 
 def test_a_folder_that_is_not_there_has_no_files(tmp_path: Path) -> None:
@@ -75,6 +99,21 @@ CASES = {
     "[ab].log": "*.txt",
     "trailing   \n": "",
     "": "/b.txt\n!/../a.log",
+    "[!a].log": "[^b].txt",
+    "keep.lo\\g": "\\b.txt",
+    "*e*p*.*g": "",
+    "a.???": "?.txt",
+    "s**b/**/c.txt": "",
+    "**": "",
+    "**/": "",
+    "/*\n!/sub/": "*",
+    "sub/deep/": "",
+    "**/deep/*.log": "",
+    "sub/**/a.log\n/**/b.txt": "",
+    "[[]x\n[]a].log\n[a-": "",
+    "trailing\\ ": "",
+    "//": "",
+    "*.LOG": "",
 }
 TREE = (
     "a.log",

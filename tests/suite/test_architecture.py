@@ -106,7 +106,7 @@ ORDER = {
         "downloads",
         "uploads",
     ),
-    "local/_artifacts": ("ignore", "settling", "watching", "artifacts"),
+    "local/_artifacts": ("patterns", "ignore", "settling", "watching", "artifacts"),
     "local/_server": ("admission", "listener", "outbox", "settings", "request", "session"),
     "testing": (
         "_loop",

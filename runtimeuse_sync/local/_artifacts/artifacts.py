@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
 from ...messages import ArtifactUploadRequestMessageInterface, ArtifactUploadResponseMessageInterface
+from .._transfers.files import harmless
 from .._transfers.uploads import Upload, Uploads
 from .watching import Watcher
 
@@ -26,7 +27,7 @@ class Artifacts:
         self._uploads = Uploads()
         # Guards what follows; notified when less is open.
         self._changed = threading.Condition()
-        # By what the client was told, which is redacted: two files may have one name there.
+        # By what the client was told, which is redacted and harmless: two files may have one name there.
         self._asked: dict[tuple[str, str], deque[str]] = {}
         self._open = 0
 
@@ -35,7 +36,9 @@ class Artifacts:
         self._watcher.add(directories, ignore_content)
 
     def _ask(self, path: str) -> None:
-        plain = ArtifactUploadRequestMessageInterface(filename=os.path.basename(path), filepath=path)
+        # A file system allows in a name what a terminal obeys, and what is no text at all.
+        told = harmless(path)
+        plain = ArtifactUploadRequestMessageInterface(filename=os.path.basename(told), filepath=told)
         request = self._outbox.redactor.value(plain)
         with self._changed:
             self._asked.setdefault((request.filename, request.filepath), deque()).append(path)
@@ -64,10 +67,16 @@ class Artifacts:
             self._changed.notify_all()
 
     def drain(self, timeout: float, aborted: threading.Event) -> None:
-        """Offer what is left, and wait until all is answered and uploaded, ``timeout`` seconds at most."""
-        self._watcher.finish(aborted)
+        """Offer what is left, and wait until all is answered and uploaded, ``timeout`` seconds at most.
+
+        Before that, the files that are there may settle. What went wrong is told at the end, for most clients take an
+        error as the end of a request.
+        """
+        self._watcher.finish(timeout, aborted)
         with self._changed:
             self._changed.wait_for(lambda: self._open == 0 or aborted.is_set(), timeout)
+        for problem in self._watcher.problems:
+            self._outbox.error(f"artifacts: {problem}")
 
     def close(self) -> None:
         """Give up what is left."""
