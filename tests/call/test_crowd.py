@@ -165,12 +165,13 @@ def test_a_timeout_holds(scripted_runtime: Start) -> None:
 
 CALLS = """
     import json, re, sys, threading
+    from collections import Counter
     from runtimeuse_sync import Client, InvocationMessage, RuntimeUseError
 
     client, calls = Client(sys.argv[1]), int(sys.argv[2])
     invocation = InvocationMessage(system_prompt="Be brief.", user_prompt="Hello")
     waiting = threading.Semaphore(0)
-    outcomes = {}
+    outcomes = []
 
     def call():
         try:
@@ -179,7 +180,7 @@ CALLS = """
             ).text
         except RuntimeUseError as error:
             outcome = f"{type(error).__name__}: {error}"
-        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+        outcomes.append(outcome)
 
     threads = [threading.Thread(target=call, daemon=True) for _ in range(calls)]
     for thread in threads:
@@ -214,8 +215,9 @@ COUNTED = (
     + """
     for thread in threads:
         thread.join()
-    peak = re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())
-    print(json.dumps({"outcomes": outcomes, "peak_mib": int(peak[1]) / 1024}))
+    with open("/proc/self/status") as status:
+        peak = re.search(r"VmHWM:\\s+(\\d+) kB", status.read())
+    print(json.dumps({"outcomes": Counter(outcomes), "peak_mib": int(peak[1]) / 1024}))
 """
 )
 
