@@ -1,0 +1,175 @@
+"""Runs as text: what a page is told of a run is said once, how that is written once for each format."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Generator, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Callable, Optional
+
+import attrs
+
+from .. import Run, RuntimeUseError, Tick
+
+# Proxies must pass each piece on as it comes: without a cache, without compressing, without gathering (nginx).
+_UNBUFFERED = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
+
+#: The headers of a response that ``sse`` writes.
+SSE_HEADERS: Mapping[str, str] = MappingProxyType({"Content-Type": "text/event-stream", **_UNBUFFERED})
+
+#: The headers of a response that ``ndjson`` writes.
+NDJSON_HEADERS: Mapping[str, str] = MappingProxyType({"Content-Type": "application/x-ndjson", **_UNBUFFERED})
+
+# What a page is told: a message's fields. None: that the run is silent.
+Record = Optional[dict[str, Any]]
+# Writes the record of a number.
+Writer = Callable[[int, Record], str]
+
+# In ASCII: line breaks, NUL and lone surrogates are escaped, and no text can end a line or a chunk in its midst.
+_to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+class EncodedRun(Iterator[str]):
+    """A run as text, chunk by chunk: what ``sse`` and ``ndjson`` return.
+
+    The run is entered at the first chunk. ``close()``, which WSGI servers call when the browser has left, cancels
+    it, as does leaving the ``with`` block.
+
+    >>> with sse(client.stream(InvocationMessage(system_prompt="", user_prompt="hi"))) as chunks:
+    ...     print(next(chunks), end="")
+    id: 1
+    event: assistant_message
+    data: {"text_blocks":["You said: hi"],"message_type":"assistant_message"}
+    <BLANKLINE>
+    """
+
+    def __init__(self, run: Run[Any], write: Writer) -> None:
+        self._run = run
+        self._chunks = _chunks(run, write)
+
+    def __next__(self) -> str:
+        return next(self._chunks)
+
+    def __enter__(self) -> EncodedRun:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the run, on the thread that iterates; it is cancelled if it has not ended.
+
+        >>> chunks = sse(client.stream(InvocationMessage(system_prompt="", user_prompt="hi")))
+        >>> chunks.close()
+        >>> list(chunks)
+        []
+        """
+        self._chunks.close()
+
+    def cancel(self) -> None:
+        """Cancel the run, from any thread, at once; an ``error`` is then written, and the end.
+
+        >>> chunks = ndjson(client.stream(InvocationMessage(system_prompt="", user_prompt="hi")))
+        >>> chunks.cancel()
+        >>> print(*chunks, sep="", end="")
+        {"message_type":"error","error":"CancelledException","message":"the call was cancelled"}
+        {"message_type":"end"}
+        """
+        self._run.cancel()
+
+
+def sse(run: Run[Any]) -> EncodedRun:
+    """A run as server-sent events, for a response with ``SSE_HEADERS``.
+
+    Each message is an event: its type is the ``message_type``, its data the message as JSON, its id a number that
+    counts from 1. A ``Tick`` becomes a comment, which keeps proxies patient and lets the server notice that the
+    browser has left. If the run fails, an event ``error`` names the exception's class and, if it is one of this
+    library's, its message. The last event is always ``end``: there a page closes its ``EventSource``, which would
+    connect again, and run the agent again.
+
+    Args:
+        run (Run): what ``stream(..., tick=...)`` returned; not entered.
+
+    Returns:
+        EncodedRun: an iterator of str.
+
+    Raises:
+        Exception: while iterating, behind the event ``end``: what is not this library's, such as a callback's, so
+            that the host reports it.
+
+    >>> request = InvocationMessage(system_prompt="Be brief.", user_prompt="hi")
+    >>> for chunk in sse(client.stream(request, tick=0.5)):
+    ...     print(chunk.splitlines()[1])
+    event: assistant_message
+    event: result_message
+    event: end
+    """
+    return EncodedRun(run, _event)
+
+
+def ndjson(run: Run[Any]) -> EncodedRun:
+    """A run as lines of JSON, for a response with ``NDJSON_HEADERS``.
+
+    What ``sse`` writes as events stands here in lines, each an object with a ``message_type``; a ``Tick`` becomes
+    an empty line.
+
+    Args:
+        run (Run): what ``stream(..., tick=...)`` returned; not entered.
+
+    Returns:
+        EncodedRun: an iterator of str.
+
+    Raises:
+        Exception: as ``sse``.
+
+    >>> request = InvocationMessage(system_prompt="Be brief.", user_prompt="hi")
+    >>> print(*ndjson(client.stream(request)), sep="", end="")
+    {"text_blocks":["You said: hi"],"message_type":"assistant_message"}
+    {"data":{"text":"hi","type":"text"},"metadata":null,"message_type":"result_message"}
+    {"message_type":"end"}
+    """
+    return EncodedRun(run, _line)
+
+
+def _chunks(run: Run[Any], write: Writer) -> Generator[str, None, None]:
+    number = 0
+    for record in _records(run):
+        number += record is not None
+        yield write(number, record)
+
+
+def _records(run: Run[Any]) -> Iterator[Record]:
+    """The messages of a run as they come, its failure if it fails, and always the end."""
+    try:
+        with run:
+            for message in run.deliveries():
+                yield None if isinstance(message, Tick) else _fields(message)
+    except Exception as error:
+        yield _failure(error)
+        yield {"message_type": "end"}
+        if not isinstance(error, RuntimeUseError):
+            raise
+    else:
+        yield {"message_type": "end"}
+
+
+def _fields(message: Any) -> dict[str, Any]:
+    return attrs.asdict(message)
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    """The words of a stranger's exception, a callback's for one, may hold a secret."""
+    words = str(error) if isinstance(error, RuntimeUseError) else "the server failed"
+    return {"message_type": "error", "error": type(error).__name__, "message": words}
+
+
+def _event(number: int, record: Record) -> str:
+    if record is None:
+        return ": alive\n\n"
+    name = re.sub(r"[^\w.-]", "_", record["message_type"], flags=re.ASCII)
+    return f"id: {number}\nevent: {name}\ndata: {_to_json(record)}\n\n"
+
+
+def _line(number: int, record: Record) -> str:
+    return "\n" if record is None else f"{_to_json(record)}\n"
