@@ -148,16 +148,25 @@ class ConnectionFailedError(RuntimeUseError, ConnectionError):
     Attributes:
         status (int or None): the HTTP status, where a server answered with one.
         reason (str or None): in a few words, why: the HTTP reason phrase, or the system's error.
+        retry_after (float or None): seconds after which to try again, where the server said so (``Retry-After``).
 
     >>> error = ConnectionFailedError("ws://sandbox:8080 refused", status=502, reason="Bad Gateway")
     >>> error.status, error.reason
     (502, 'Bad Gateway')
     """
 
-    def __init__(self, message: str, *, status: Optional[int] = None, reason: Optional[str] = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: Optional[int] = None,
+        reason: Optional[str] = None,
+        retry_after: Optional[float] = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
+        self.retry_after = retry_after
 
 
 class ConnectionLostError(RuntimeUseError, ConnectionError):

@@ -6,7 +6,7 @@ double) and pass it as ``Client(transport=…)``. ``encode_message`` and ``decod
 >>> from runtimeuse_sync import AssistantMessageInterface, Client, InvocationMessage, ResultMessageInterface, TextResult
 >>> class Echo:
 ...     '''A transport, and its own connection, whose "runtime" answers with the prompt.'''
-...     is_open = True
+...     was_opened = True
 ...     def connection(self):
 ...         return self
 ...     def open(self, timeout):
@@ -28,7 +28,7 @@ double) and pass it as ``Client(transport=…)``. ``encode_message`` and ``decod
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Optional, Protocol, Union
 
 import attrs
@@ -48,13 +48,14 @@ class Connection(Protocol):
 
     >>> from runtimeuse_sync.transports import WebSocketTransport
     >>> connection = WebSocketTransport("ws://localhost:8080").connection()
-    >>> connection.is_open
+    >>> connection.was_opened
     False
     """
 
     @property
-    def is_open(self) -> bool:
-        """Whether the connection has come about. Stays True when it is lost."""
+    def was_opened(self) -> bool:
+        """Whether the connection has come about; True also when it is lost by now. Once called ``is_open``, a name
+        that is deprecated, but still read where there is no other."""
 
     def open(self, timeout: Optional[float]) -> None:
         """Connect within ``timeout`` seconds (None: no limit). It need not wait for the outcome, and may leave the
@@ -70,10 +71,27 @@ class Connection(Protocol):
         """
 
     def wake(self) -> None:
-        """Make a ``receive`` that waits in another thread return."""
+        """Make a ``receive`` that waits in another thread return, or else the next one at once.
+
+        A connection that has no such method is asked again four times a second.
+        """
 
     def close(self, timeout: float) -> None:
         """Send what is queued, then close; return after ``timeout`` seconds at the latest."""
+
+
+class ClosesItself(Protocol):
+    """What a connection may have beside the methods of ``Connection``: it spares two changes of threads at the end.
+
+    >>> from runtimeuse_sync.transports import WebSocketTransport
+    >>> connection: ClosesItself = WebSocketTransport("ws://localhost:8080").connection()
+    """
+
+    def close_after(self, classes: Collection[type]) -> None:
+        """Begin to close, without waiting for ``close``, once the last message that has come is of one of ``classes``.
+
+        Asked for before the request of a call that closes the connection behind its result.
+        """
 
 
 class Transport(Protocol):
@@ -139,7 +157,7 @@ class WebSocketTransport(ConnectionSettings):
     def connection(self) -> WebSocketConnection:
         """A new connection, not yet opened. Asks ``headers`` if it is a callable.
 
-        >>> WebSocketTransport("ws://localhost:8080").connection().is_open
+        >>> WebSocketTransport("ws://localhost:8080").connection().was_opened
         False
         """
         dialer = Dialer(

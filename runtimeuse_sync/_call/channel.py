@@ -66,9 +66,9 @@ class Channel:
     @property
     def was_opened(self) -> bool:
         """Whether the connection has come about; it may be lost by now."""
+        opened: Optional[bool] = getattr(self.connection, "was_opened", None)
         # A transport that was written for the old name has no other.
-        opened: bool = getattr(self.connection, "was_opened", None) or getattr(self.connection, "is_open", False)
-        return opened
+        return bool(getattr(self.connection, "is_open", False)) if opened is None else opened
 
     @property
     def wake(self) -> Optional[Callable[[], None]]:

@@ -15,7 +15,7 @@ from .channel import Channel
 from .lending import wait_until_open
 from .waits import CLOSE_WAIT, IMPATIENT_CLOSE_WAIT
 
-# What a server answers, or a gateway in its place, while a sandbox starts.
+# What a server answers, or a gateway in its place, while a sandbox starts. 520 to 530 are a content network's.
 _STARTING = frozenset({404, 425, 429, 500, 502, 503, 504, *range(520, 531)})
 # Seconds between two attempts; doubled each time, and jittered, so that many clients do not come at once.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
@@ -30,7 +30,7 @@ def wait_until_ready(transport: Transport, call: Cancellation, timeout: Optional
         failure = _try_to_connect(transport, call, deadline)
         if failure is None:
             return
-        pause = random.uniform(longest_pause / 2, longest_pause)
+        pause = max(random.uniform(longest_pause / 2, longest_pause), failure.retry_after or 0.0)
         if pause >= deadline.remaining():
             raise _not_ready(timeout, failure) from failure
         _sleep(pause, call)
@@ -85,4 +85,5 @@ def _not_ready(timeout: Optional[float], last: ConnectionFailedError) -> Connect
         f"the runtime was not ready within {timeout:g} s; the last attempt: {_attempt(last)}",
         status=last.status,
         reason=last.reason,
+        retry_after=last.retry_after,
     )

@@ -1,8 +1,9 @@
-"""The caller's side of a connection: an inbox to take from, an outbox to put into. ``_worker`` is the other side."""
+"""The caller's side of a connection: an inbox to take from, an outbox to put into. ``worker`` is the other side."""
 
 from __future__ import annotations
 
 import threading
+import warnings
 import weakref
 from collections.abc import Collection
 from typing import Any, Callable, Optional
@@ -42,8 +43,13 @@ class WebSocketConnection:
         self._deadline = Deadline(None)
 
     @property
-    def is_open(self) -> bool:
+    def was_opened(self) -> bool:
         return self._worker is not None and self._worker.is_open
+
+    @property
+    def is_open(self) -> bool:
+        warnings.warn("is_open is deprecated: write was_opened", DeprecationWarning, stacklevel=2)
+        return self.was_opened
 
     def open(self, timeout: Optional[float]) -> None:
         """Begin to connect with the first ``send`` or ``receive``, which tells how it went."""

@@ -10,14 +10,21 @@ from ..exceptions import ConnectionFailedError
 from .endpoint import Endpoint
 
 
-def cannot_connect(endpoint: Endpoint, text: str, reason: str, status: Optional[int] = None) -> ConnectionFailedError:
+def cannot_connect(
+    endpoint: Endpoint,
+    text: str,
+    reason: str,
+    status: Optional[int] = None,
+    retry_after: Optional[float] = None,
+) -> ConnectionFailedError:
     """The error to raise; ``text`` says why, ``reason`` in a few words.
 
     >>> from runtimeuse_sync._connection.endpoint import parse_url
     >>> str(cannot_connect(parse_url("ws://sandbox:8080"), "the proxy answered 407", "No", 407))
     'cannot connect to ws://sandbox:8080: the proxy answered 407'
     """
-    return ConnectionFailedError(f"cannot connect to {endpoint}: {text}", status=status, reason=reason)
+    message = f"cannot connect to {endpoint}: {text}"
+    return ConnectionFailedError(message, status=status, reason=reason, retry_after=retry_after)
 
 
 def system_failure(endpoint: Endpoint, error: OSError, stage: str = "") -> ConnectionFailedError:

@@ -35,6 +35,7 @@ _NOBODY = "ws://handshake.invalid/"
 _STATUS_LINE = re.compile(r"HTTP/1\.[0-9] ([1-9][0-9][0-9])(?: (.*))?")
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 _FOLD = re.compile(r"\r?\n[ \t]+")
+_SECONDS = re.compile(r"[0-9]{1,6}")
 _UNREADABLE = re.compile(r"[\r\0]")
 _NOT_VISIBLE_ASCII = re.compile(r"[^\t\x20-\x7e]")
 
@@ -87,6 +88,12 @@ class Answer:
 
     def __str__(self) -> str:
         return f"{self.status} {self.reason}".rstrip()
+
+    @property
+    def retry_after(self) -> Optional[float]:
+        """Seconds of ``Retry-After``; None without one, or where it gives a date: no two clocks agree."""
+        value = self.headers.get("retry-after", "")
+        return float(value) if _SECONDS.fullmatch(value) else None
 
     def elements(self, name: str) -> list[str]:
         """A list's elements; empty ones do not count (RFC 9110, section 5.6.1)."""
@@ -249,7 +256,7 @@ def _to_be_judged(answer: Answer) -> bytes:
 def check_upgrade(answer: Answer, endpoint: Endpoint) -> None:
     """Refuse what websocket-client would accept, or explain badly."""
     if answer.status != 101:
-        raise cannot_connect(endpoint, _refusal(answer), answer.reason, answer.status)
+        raise cannot_connect(endpoint, _refusal(answer), answer.reason, answer.status, answer.retry_after)
     for name in ("sec-websocket-extensions", "sec-websocket-protocol"):
         if answer.elements(name):
             raise cannot_connect(endpoint, f"it chose a {name} that was not offered", "bad upgrade", 101)
@@ -260,13 +267,12 @@ def check_upgrade(answer: Answer, endpoint: Endpoint) -> None:
 
 
 _IS_STARTING = "the sandbox may still be starting; use wait_until_ready()"
+_CHECK_THE_TOKEN = "check the token or headers"
 _HINTS = {
-    401: "check the token or headers",
-    403: "check the token or headers",
+    401: _CHECK_THE_TOKEN,
+    403: _CHECK_THE_TOKEN,
     404: "nothing there speaks WebSocket (yet); check the URL's path, or use wait_until_ready()",
-    502: _IS_STARTING,
-    503: _IS_STARTING,
-    504: _IS_STARTING,
+    **dict.fromkeys((425, 429, 500, 502, 503, 504, *range(520, 531)), _IS_STARTING),
 }
 
 

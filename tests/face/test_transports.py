@@ -32,7 +32,7 @@ class Brings:
     """A transport, and its own connection: a request is answered by ``messages``."""
 
     messages: Sequence[Any]
-    is_open: bool = True
+    was_opened: bool = True
     waiting: list[Any] = attrs.field(factory=list)
     sent: list[Any] = attrs.field(factory=list)
 
@@ -87,6 +87,29 @@ def test_what_is_no_message_is_a_fault_of_the_transport(nonsense: Any) -> None:
 def test_so_is_a_result_of_another_class_than_was_asked_for() -> None:
     with pytest.raises(ProtocolError, match=r"^the transport brought a ResultMessageInterface, not a OwnResult$"):
         Client(transport=Brings([RESULT])).invoke(invocation(), result_message_cls=OwnResult)
+
+
+@attrs.define
+class OfOld(Brings):
+    """It was written when ``was_opened`` was called ``is_open``, and it cannot be woken."""
+
+    was_opened: None = None  # type: ignore[assignment]
+    is_open: bool = True
+    wake: None = None  # type: ignore[assignment]
+
+
+def test_a_transport_that_knows_the_old_name_is_served() -> None:
+    transport = OfOld([RESULT])
+    with Client(transport=transport).session() as session:  # type: ignore[arg-type]
+        assert session.invoke(invocation()) is RESULT
+    assert Client(transport=transport).invoke(invocation()) is RESULT  # type: ignore[arg-type]
+
+
+def test_our_own_has_the_old_name_as_an_alias() -> None:
+    connection = WebSocketTransport("ws://localhost:1").connection()
+    assert connection.was_opened is False
+    with pytest.warns(DeprecationWarning, match="^is_open is deprecated: write was_opened$"):
+        assert connection.is_open is False
 
 
 def test_commands_may_be_any_iterable() -> None:

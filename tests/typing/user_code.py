@@ -161,7 +161,7 @@ def queries(client: Client) -> str:
 class Loopback:
     """A transport of the user's own, and its own connection."""
 
-    is_open = True
+    was_opened = True
 
     def connection(self) -> Connection:
         return self
