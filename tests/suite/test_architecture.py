@@ -50,6 +50,7 @@ ORDER = {
         "outbox",
         "reader",
         "watch",
+        "thread",
         "worker",
         "connection",
     ),
