@@ -1,4 +1,4 @@
-"""The caller's side of a connection: an inbox to take from, an outbox to put into. ``worker`` is the other side."""
+"""The caller's side of a connection; ``worker`` is the connection thread's."""
 
 from __future__ import annotations
 
@@ -14,11 +14,18 @@ from ..exceptions import ConnectionFailedError
 from .connecting import Dialer
 from .inbox import Batch
 from .settings import ConnectionSettings
+from .thread import ConnectionThread, why_not_started
 from .worker import Worker, not_started
 
 # Seconds, after the connect deadline, for the thread to look at what has come and to say how it ended. If the process
 # stood still beyond the deadline, the thread may have all that it needs.
 _GRACE = 0.5
+# Seconds for the connection thread to begin, if there is no limit for connecting: one that has not by then has died
+# before it could, however busy the machine is.
+_BEGIN_LIMIT = 60.0
+# Seconds, at the end, for a thread that may be in a host look-up, which cannot be cut short; and beyond the time that
+# the thread itself has for its goodbye.
+_JOIN_GRACE = 0.2
 
 
 class WebSocketConnection:
@@ -37,10 +44,11 @@ class WebSocketConnection:
         self._dialer = dialer
         self._settings = settings
         self._worker: Optional[Worker] = None
-        self._thread: Optional[threading.Thread] = None
+        self._thread: Optional[ConnectionThread] = None
         self._start_token = threading.Lock()  # taken by whoever starts the thread
         self._finalizer: Optional[weakref.finalize[Any, Any]] = None
-        self._deadline = Deadline(None)
+        self._deadline = Deadline(None)  # to be open
+        self._begin_deadline = Deadline(None)  # for the thread to begin
 
     @property
     def was_opened(self) -> bool:
@@ -64,13 +72,14 @@ class WebSocketConnection:
         """Start the thread, once, when the caller has nothing left to do but to wait: they share one interpreter."""
         if not self._start_token.acquire(blocking=False):
             return
+        self._begin_deadline = self._deadline.earlier(Deadline(_BEGIN_LIMIT))
         try:
-            self._thread = threading.Thread(target=worker.run, name="runtimeuse-connection", daemon=True)
-            self._thread.start()
+            self._thread = thread = ConnectionThread(worker.run)
+            thread.start()
         except (RuntimeError, KeyError, MemoryError) as error:
             if error.__context__ is not None:  # a signal handler's exception, which Thread.start() trips over
                 raise error.__context__ from None
-            raise not_started(self._dialer, str(error)) from error
+            raise not_started(self._dialer, why_not_started(error)) from error
 
     def send(self, message: Any) -> None:
         worker = self._worker
@@ -87,18 +96,19 @@ class WebSocketConnection:
             self._start(worker)
         if worker.is_open:
             return worker.inbox.get(timeout)
-        if self._deadline.expired:
-            return self._receive_late(worker)
-        return worker.inbox.get(min(timeout, self._deadline.remaining()))
+        deadline = self._deadline if worker.has_begun else self._begin_deadline
+        if deadline.expired:
+            return self._receive_late(worker, deadline)
+        return worker.inbox.get(min(timeout, deadline.remaining()))
 
-    def _receive_late(self, worker: Worker) -> Batch:
-        """The thread should have given up by now; if a host look-up holds it, give up without it."""
+    def _receive_late(self, worker: Worker, deadline: Deadline) -> Batch:
+        """The thread should have given up by now. If it has not begun, or a host look-up holds it, go without it."""
         batch = worker.inbox.get(_GRACE)
         if batch or worker.is_open:
             return batch
-        timeout = f"{self._deadline.timeout:.3g} s"
+        why = "probably in the host look-up" if worker.has_begun else "and the connection's thread has not begun to run"
         raise ConnectionFailedError(
-            f"cannot connect to {self._dialer.endpoint}: timed out after {timeout}, probably in the host look-up",
+            f"cannot connect to {self._dialer.endpoint}: timed out after {deadline.timeout:.3g} s, {why}",
             reason="timed out",
         )
 
@@ -120,14 +130,8 @@ class WebSocketConnection:
         if worker is None:
             return
         worker.close(timeout)
-        if thread is not None and thread.ident is not None:
-            # A host look-up cannot be cut short: its thread ends when it returns.
-            _join(thread, Deadline(timeout + 0.2 if worker.has_dialed else 0.2))
+        if thread is not None:
+            thread.join_by(Deadline(timeout + _JOIN_GRACE if worker.has_dialed else _JOIN_GRACE))
         # Left in place, it would run at each call's end, and swallow a Ctrl-C that lands in it.
         if self._finalizer is not None:
             self._finalizer.detach()
-
-
-def _join(thread: threading.Thread, deadline: Deadline) -> None:
-    while thread.is_alive() and not deadline.expired:
-        thread.join(min(0.25, deadline.remaining()))  # on Windows, Ctrl-C waits for the end of a join

@@ -48,6 +48,7 @@ class Worker:
         self, dialer: Dialer, settings: ConnectionSettings, decode: Callable[[Payload], Any], deadline: Deadline
     ) -> None:
         self.is_open = False  # shared: read by the caller
+        self.has_begun = False  # shared: read by the caller
         self.has_dialed = False  # shared: read by the caller
         self.waker = Waker()  # shared: wakes this thread
         room = Room()
@@ -84,6 +85,7 @@ class Worker:
 
     def run(self) -> None:
         try:
+            self.has_begun = True
             self.waker.open()
             if self.ending.close_by is not None:  # its wake came too early to be noticed
                 raise AbandonedError

@@ -14,7 +14,6 @@ import os
 import selectors
 import socket
 import ssl
-import threading
 import time
 import types
 from collections.abc import Iterator
@@ -40,6 +39,7 @@ from runtimeuse_sync._connection import connecting as _handshake
 from runtimeuse_sync._connection import connection as _connection
 from runtimeuse_sync._connection import ending as _ending
 from runtimeuse_sync._connection import worker as _worker
+from runtimeuse_sync._connection.thread import ConnectionThread
 from runtimeuse_sync._protocol import codec as _codec
 from runtimeuse_sync._protocol import structuring as _structuring
 from runtimeuse_sync.testing import ScriptedRuntime, generation
@@ -224,8 +224,7 @@ def of_selector(module: types.ModuleType, method: str) -> Place:
 
 
 def of_thread_start(monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:
-    changed = copy_of(threading, Thread=faulty(threading.Thread, "start", fault))
-    monkeypatch.setattr(_connection, "threading", changed)
+    monkeypatch.setattr(_connection, "ConnectionThread", faulty(ConnectionThread, "start", fault))
 
 
 # name -> (place, the time it is reached that counts, what comes of it)

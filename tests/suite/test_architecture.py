@@ -65,6 +65,7 @@ ORDER = {
         "outbox",
         "reader",
         "watch",
+        "thread",
         "worker",
         "connection",
     ),
