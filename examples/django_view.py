@@ -1,29 +1,27 @@
-"""The views of a Django project, and the least of a project around them. Streaming needs WSGI."""
+"""The views of a Django project, for WSGI and for ASGI, and the least of a project around them."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Iterator
 
 import django
 from django.conf import settings
+from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
 from runtimeuse_sync import (
-    AssistantMessageInterface,
     Client,
-    HeartbeatMessageInterface,
     InvocationMessage,
     InvocationTimeoutError,
     QueryOptions,
     RuntimeUseError,
     TextResult,
 )
+from runtimeuse_sync.web import NDJSON_HEADERS, AsyncStream, ndjson
 
 client = Client(os.environ.get("RUNTIME_URL", "ws://localhost:8080"))
 
@@ -45,22 +43,11 @@ def answer(request: HttpRequest) -> JsonResponse:
 @csrf_exempt
 @require_POST
 def stream(request: HttpRequest) -> StreamingHttpResponse:
-    """Pass the agent's messages on as they come, a line of JSON each; an empty line is a sign of life."""
-    return StreamingHttpResponse(lines(request.POST["question"]), content_type="application/x-ndjson")
-
-
-def lines(question: str) -> Iterator[str]:
-    """The lines of a run. Closing this generator, as servers do when the browser has left, cancels the run."""
-    try:
-        with client.stream(InvocationMessage(system_prompt="Be brief.", user_prompt=question), timeout=600) as run:
-            for message in run:
-                if isinstance(message, HeartbeatMessageInterface):
-                    yield "\n"
-                elif isinstance(message, AssistantMessageInterface):
-                    yield json.dumps({"message": message.text_blocks}) + "\n"
-        yield json.dumps({"result": run.result.text}) + "\n"
-    except RuntimeUseError as error:
-        yield json.dumps({"error": str(error)}) + "\n"
+    """Pass the agent's messages on as they come, a line of JSON each. When the browser leaves, the run is cancelled."""
+    question = InvocationMessage(system_prompt="Be brief.", user_prompt=request.POST["question"])
+    lines = ndjson(client.stream(question, timeout=600, tick=0.5))
+    content = AsyncStream(lines) if isinstance(request, ASGIRequest) else lines
+    return StreamingHttpResponse(content, headers=NDJSON_HEADERS)
 
 
 urlpatterns = [path("answers", answer), path("streams", stream)]

@@ -1,24 +1,21 @@
-"""A Flask view that answers, and one that streams, with heartbeats as keep-alives."""
+"""A Flask view that answers, and one that streams server-sent events."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import flask
 
 from runtimeuse_sync import (
-    AssistantMessageInterface,
     Client,
-    HeartbeatMessageInterface,
     InvocationMessage,
     InvocationTimeoutError,
     QueryOptions,
     RuntimeUseError,
     TextResult,
 )
+from runtimeuse_sync.web import SSE_HEADERS, sse
 
 app = flask.Flask(__name__)
 # Configuration, no connection: one for the process, shared by its threads, and fine across a server's forks.
@@ -40,25 +37,6 @@ def answer() -> Any:
 
 @app.post("/streams")
 def stream() -> flask.Response:
-    """Pass the agent's messages on as they come, as server-sent events."""
-    return flask.Response(events(flask.request.get_json()["question"]), mimetype="text/event-stream")
-
-
-def events(question: str) -> Iterator[str]:
-    """The events of a run. Closing this generator, as servers do when the browser has left, cancels the run."""
-    request = InvocationMessage(system_prompt="Be brief.", user_prompt=question)
-    try:
-        with client.stream(request, timeout=600) as run:
-            for message in run:
-                if isinstance(message, HeartbeatMessageInterface):
-                    yield ": alive\n\n"  # a comment: it keeps proxies from giving up
-                elif isinstance(message, AssistantMessageInterface):
-                    yield event("message", message.text_blocks)
-        yield event("result", run.result.text)
-    except RuntimeUseError as error:
-        yield event("error", str(error))  # it is too late for another status
-
-
-def event(name: str, data: object) -> str:
-    """A server-sent event."""
-    return f"event: {name}\ndata: {json.dumps(data)}\n\n"
+    """Pass the agent's messages on as they come. When the browser leaves, the run is cancelled."""
+    request = InvocationMessage(system_prompt="Be brief.", user_prompt=flask.request.get_json()["question"])
+    return flask.Response(sse(client.stream(request, timeout=600, tick=0.5)), headers=SSE_HEADERS)

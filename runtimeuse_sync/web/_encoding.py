@@ -155,7 +155,8 @@ def _records(run: Run[Any]) -> Iterator[Record]:
 
 
 def _fields(message: Any) -> dict[str, Any]:
-    return attrs.asdict(message)
+    has_own = hasattr(message, "to_dict")  # what a transport of the user's own brings need not have it
+    return message.to_dict() if has_own else attrs.asdict(message)
 
 
 def _failure(error: Exception) -> dict[str, Any]:

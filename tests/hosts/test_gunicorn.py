@@ -1,4 +1,4 @@
-"""The examples' views in gunicorn, and a browser that leaves."""
+"""The examples' views under WSGI, in gunicorn, and a browser that leaves."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
 
+from runtimeuse_sync.testing import Reply, ScriptedRuntime, generation
+
+from ..support import SESSIONS, is_within
 from .support import PATIENCE, Agent, environment, running
+from .visitors import JSON, NOTICED, URLENCODED, seconds_to_cancel
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="gunicorn needs POSIX")
 
@@ -23,10 +26,7 @@ from django.core.wsgi import get_wsgi_application
 app = get_wsgi_application()
 """
 
-APPS = {
-    "flask_view": (b'{"question": "%s"}', "application/json"),
-    "django_project": (b"question=%s", "application/x-www-form-urlencoded"),
-}
+APPS = {"flask_view": JSON, "django_project": URLENCODED}
 
 
 @contextmanager
@@ -45,24 +45,27 @@ def served(app: str, url: str, folder: Path, worker: str) -> Iterator[int]:
 @pytest.mark.parametrize("worker", ["sync", "gthread"])
 @pytest.mark.parametrize("app", APPS)
 def test_views(local_runtime: Callable[..., Any], tmp_path: Path, app: str, worker: str) -> None:
-    agent = Agent()
-    form, content_type = APPS[app]
+    agent, form = Agent(), APPS[app]
     with served(app, local_runtime(agent, heartbeat_interval=0.1).url, tmp_path, worker) as port:
-
-        def post(path: str, question: bytes) -> HTTPConnection:
-            browser = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-            browser.request("POST", path, form % question, {"Content-Type": content_type})
-            return browser
-
-        browser = post("/answers", b"hello")
+        browser = form.post(port, "/answers", b"hello")
         assert browser.getresponse().read().strip().replace(b" ", b"") == b'{"answer":"hello"}'
         browser.close()
 
-        browser = post("/streams", b"wait")
+        browser = form.post(port, "/streams", b"wait")
         stream = browser.getresponse()
         while b"You said: wait" not in stream.readline():
             pass
         stream.close()
         browser.close()
-        # A server notices at the next heartbeat, which it cannot pass on.
         assert agent.was_cancelled.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("release", SESSIONS)
+@pytest.mark.parametrize("worker", ["sync", "gthread"])
+@pytest.mark.parametrize("app", APPS)
+def test_a_browser_that_leaves_a_silent_agent_cancels_the_run(
+    scripted_runtime: Callable[..., ScriptedRuntime], tmp_path: Path, app: str, worker: str, release: str
+) -> None:
+    runtime = scripted_runtime(generation(release, Reply(hangs=True)))
+    with served(app, runtime.url, tmp_path, worker) as port:
+        assert is_within(NOTICED, lambda: seconds_to_cancel(runtime, port, APPS[app]))
