@@ -255,7 +255,9 @@ def query_options(
     if options is not None:
         check_type("options", options, QueryOptions, "QueryOptions(...)")
     base = options or defaults
-    return QueryOptions(**keywords) if base is None else attrs.evolve(base, **keywords)
+    if base is None:
+        return QueryOptions(**keywords)
+    return attrs.evolve(base, **keywords) if keywords else base
 
 
 def execute_commands_options(
@@ -264,6 +266,6 @@ def execute_commands_options(
     """The same for commands; of ``defaults`` it takes what commands have as well."""
     if options is not None:
         check_type("options", options, ExecuteCommandsOptions, "ExecuteCommandsOptions(...)")
-        return attrs.evolve(options, **keywords)
+        return attrs.evolve(options, **keywords) if keywords else options
     inherited = {} if defaults is None else defaults._fields_of(ExecuteCommandsOptions)
     return ExecuteCommandsOptions(**{**inherited, **keywords})

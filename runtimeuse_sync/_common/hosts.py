@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 
 
 def bracketed(host: str) -> str:
@@ -14,6 +15,7 @@ def bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+@lru_cache(maxsize=128)  # asked at each connect: to parse an address takes a twentieth of a one-shot call
 def is_loopback(host: str) -> bool:
     """Whether ``host`` means this machine alone: a loopback address, or ``localhost`` and what is below it (RFC 6761).
 

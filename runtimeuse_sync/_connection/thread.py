@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import os
 import threading
 from typing import Callable, Optional
 
 from .._common.deadline import Deadline
 
-# Seconds: on Windows, Ctrl-C waits for the end of a join.
-_JOIN_STEP = 0.25
+# Seconds of a join in one go: on Windows, Ctrl-C waits for its end. Elsewhere, nothing need wake up before that.
+_JOIN_STEP = 0.25 if os.name == "nt" else math.inf
 # Seconds to wait, at its end, for a thread that has not begun. It need not be awaited: it will do nothing.
 _BEGIN_WAIT = 0.2
 
