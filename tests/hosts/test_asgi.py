@@ -94,6 +94,20 @@ def test_views(local_runtime: Callable[..., Any], tmp_path: Path, app: str) -> N
         assert b'{"message_type":"end"}' in told
 
 
+@pytest.mark.parametrize(("app", "said"), [("fastapi", {"detail": "no"}), ("django", {"error": "no"})])
+def test_views_when_the_agent_fails(scripted_runtime: Start, tmp_path: Path, app: str, said: dict[str, str]) -> None:
+    form, runtime = APPS[app][1], scripted_runtime(generation("0.15", Reply(error="no")))
+    with served(app, runtime.url, tmp_path) as port:
+        browser = form.post(port, "/answers", b"hello")
+        response = browser.getresponse()
+        assert (response.status, json.loads(response.read())) == (502, said)
+        browser.close()
+
+        browser = form.post(port, "/streams", b"hello")
+        assert b'"error":"AgentRuntimeError","message":"no"' in browser.getresponse().read()
+        browser.close()
+
+
 @pytest.mark.parametrize("release", SESSIONS)
 @pytest.mark.parametrize("app", APPS)
 def test_a_browser_that_leaves_a_silent_agent_cancels_the_run(
