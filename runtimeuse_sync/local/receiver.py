@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import mimetypes
 import os
 import secrets
+import selectors
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
@@ -19,15 +20,29 @@ from typing import Any, BinaryIO, Optional, Union, cast
 
 from attrs import frozen
 
+from .._common.deadline import Deadline
 from .._common.validation import check_size, strings
 from ..messages import ArtifactUploadRequestMessageInterface, ArtifactUploadResult
-from ._transfers.files import is_inside, scratch_path
+from ._transfers.files import harmless, is_inside, scratch_path
 
+# Bytes of one read.
 _CHUNK = 256 * 1024
+
+# Seconds for a thread whose socket is shut down.
 _CLOSE_TIMEOUT = 2.0
 
 # Seconds that a client may take for the next piece of its request.
 _STALLED = 30.0
+
+# Seconds for which the body of a refused upload is read. A client that is still sending when the connection ends
+# may never see the answer.
+_LINGER = 10.0
+
+# Seconds between two tries to accept a connection while there is no descriptor for it.
+_RETRY = 0.05
+
+# Digits of a Content-Length: a number of more is larger than any file.
+_MOST_DIGITS = 19
 
 # A colon names a drive or a stream on Windows.
 _FORBIDDEN = "\0:" if os.name == "nt" else "\0"
@@ -41,6 +56,9 @@ class ArtifactReceiver:
 
     Files are saved by their name; two files of one name, from different folders, are told apart by a number:
     ``a.txt``, ``a-2.txt``. With ``roots``, the directories that the runtime watches, sub-folders are kept.
+    Characters in a name that a terminal obeys, such as newline and ESC, are saved as ``_``.
+
+    An upload that fails may be tried again: its URL stays valid until a file has been saved.
 
     Args:
         directory (str or path): where to save; made if need be.
@@ -78,7 +96,7 @@ class ArtifactReceiver:
         # Guards what follows.
         self._lock = threading.Lock()
         self._expected: dict[str, _Expected] = {}
-        self._owners: dict[Path, str] = {}
+        self._places = _Places()
         self._server: Optional[_Server] = None
 
     def __call__(self, request: ArtifactUploadRequestMessageInterface) -> ArtifactUploadResult:
@@ -88,31 +106,25 @@ class ArtifactReceiver:
             ValueError: if its name leads out of the folder.
             RuntimeError: outside the ``with`` block.
         """
-        if self._server is None:
+        server = self._server
+        if server is None:
             raise RuntimeError("the receiver is not started: use it in a `with` block")
-        parts = self._place(request)
+        parts = self._parts(request)
         token = secrets.token_urlsafe(32)
         with self._lock:
-            self._expected[token] = _Expected(request.filepath, self._free_path(parts, request.filepath))
+            target = self._places.take(self._directory.joinpath(*parts), request.filepath)
+            self._expected[token] = _Expected(request.filepath, target)
         content_type = mimetypes.guess_type(parts[-1])[0] or "application/octet-stream"
-        url = f"http://127.0.0.1:{self._server.server_port}/{token}"
+        url = f"http://127.0.0.1:{server.server_port}/{token}"
         return ArtifactUploadResult(presigned_url=url, content_type=content_type)
 
-    def _place(self, request: ArtifactUploadRequestMessageInterface) -> Sequence[str]:
+    def _parts(self, request: ArtifactUploadRequestMessageInterface) -> Sequence[str]:
         path = PurePosixPath(request.filepath.replace("\\", "/"))
         below = (path.relative_to(root) for root in self._roots if root in path.parents)
         place = next(below, PurePosixPath(request.filename.replace("\\", "/")))
         if not place.parts or place.is_absolute() or ".." in place.parts or any(c in str(place) for c in _FORBIDDEN):
             raise ValueError("an artifact's name leads out of the folder, or is no file name")
-        return place.parts
-
-    def _free_path(self, parts: Sequence[str], filepath: str) -> Path:
-        plain = self._directory.joinpath(*parts)
-        numbered = (plain.with_name(f"{plain.stem}-{n}{plain.suffix}") for n in itertools.count(2))
-        free = (path for path in itertools.chain([plain], numbered) if self._owners.get(path, filepath) == filepath)
-        path = next(free)
-        self._owners[path] = filepath
-        return path
+        return [harmless(part, "_") for part in place.parts]
 
     def _claim(self, token: str) -> Optional[_Expected]:
         with self._lock:
@@ -123,23 +135,27 @@ class ArtifactReceiver:
         expected = self._claim(token)
         if expected is None:
             return HTTPStatus.NOT_FOUND
-        status = self._save(expected, source, length)
-        with self._lock:
-            if status is HTTPStatus.OK:
-                self.saved[expected.filepath] = expected.target
-            else:
-                self._expected[token] = expected
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
+        try:
+            status = self._save(expected, source, length)
+        finally:
+            with self._lock:
+                if status is HTTPStatus.OK:
+                    self.saved[expected.filepath] = expected.target
+                else:
+                    self._expected[token] = expected
         return status
 
     def _save(self, expected: _Expected, source: BinaryIO, length: Optional[str]) -> HTTPStatus:
         # isdecimal() takes other scripts' digits too, and int() reads them.
         if length is None or not (length.isascii() and length.isdecimal()):
             return HTTPStatus.LENGTH_REQUIRED
-        if int(length) > self._max_file_size:
+        if len(length) > _MOST_DIGITS or int(length) > self._max_file_size:
             return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         try:
             return self._write(expected.target, source, int(length))
-        except OSError:
+        # ValueError: a name that no file can have.
+        except (OSError, ValueError):
             return HTTPStatus.INTERNAL_SERVER_ERROR
 
     def _write(self, target: Path, source: BinaryIO, length: int) -> HTTPStatus:
@@ -156,12 +172,16 @@ class ArtifactReceiver:
 
     def close(self) -> None:
         """Stop receiving; an upload under way is cut off. May be called again."""
-        server, self._server = self._server, None
+        with self._lock:
+            server, self._server = self._server, None
         if server:
             server.stop()
 
     def __enter__(self) -> ArtifactReceiver:
-        self._server = _Server(self._receive)
+        with self._lock:
+            if self._server is not None:
+                raise RuntimeError("the receiver is started already: one `with` block at a time")
+            self._server = _Server(self._receive)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -172,6 +192,33 @@ class ArtifactReceiver:
 class _Expected:
     filepath: str
     target: Path
+
+
+class _Places:
+    """Gives each file of a runtime a path of its own: its plain one, or the first numbered one that is free."""
+
+    def __init__(self) -> None:
+        # (plain path, path in the sandbox) -> path.
+        self._taken_by: dict[tuple[Path, str], Path] = {}
+        self._taken: set[Path] = set()
+        # The number to try next: to begin with 2 each time would take longer with each file.
+        self._next: dict[Path, int] = {}
+
+    def take(self, plain: Path, filepath: str) -> Path:
+        """The path for ``filepath``, which is the same each time."""
+        key = (plain, filepath)
+        if key not in self._taken_by:
+            path = self._taken_by[key] = self._free(plain)
+            self._taken.add(path)
+        return self._taken_by[key]
+
+    def _free(self, plain: Path) -> Path:
+        path = plain
+        while path in self._taken:
+            number = self._next.get(plain, 2)
+            self._next[plain] = number + 1
+            path = plain.with_name(f"{plain.stem}-{number}{plain.suffix}")
+        return path
 
 
 def _copy(source: BinaryIO, target: BinaryIO, length: int) -> bool:
@@ -200,7 +247,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = status is not HTTPStatus.OK
         self.send_response(status)
         self.send_header("Content-Length", "0")
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.end_headers()
+        if self.close_connection:
+            self._linger()
+
+    def _linger(self) -> None:
+        """Read on until the client has closed its end: it may read the answer only when it has sent all."""
+        self.wfile.flush()
+        self.connection.shutdown(socket.SHUT_WR)
+        end = Deadline(_LINGER)
+        while not end.expired and self.rfile.read1(_CHUNK):
+            pass
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Nothing: the line holds the URL, which is a secret."""
@@ -212,15 +271,32 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     # The default of 5 makes a sixth client wait a second for its next try.
     request_queue_size = 128
+    # Seconds that handle_request() waits: the selector of the accepting thread has waited already.
+    timeout = 0
 
     def __init__(self, receive: Receive) -> None:
         self.receive = receive
         self._open: dict[socket.socket, threading.Thread] = {}
         super().__init__(("127.0.0.1", 0), _Handler)
-        self._thread = threading.Thread(
-            target=self.serve_forever, args=(0.05,), name="runtimeuse-receiver", daemon=True
-        )
+        self._wake, self._waker = socket.socketpair()
+        self._thread = threading.Thread(target=self._accept, name="runtimeuse-receiver", daemon=True)
         self._thread.start()
+
+    def _accept(self) -> None:
+        """What ``serve_forever`` does, but woken to stop: that one looks again and again whether it has to."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.socket, selectors.EVENT_READ)
+            selector.register(self._wake, selectors.EVENT_READ)
+            while not any(key.fileobj is self._wake for key, _ in selector.select()):
+                self.handle_request()
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        try:
+            return super().get_request()
+        except OSError:
+            # Out of descriptors: the connection stays, so the selector would tell of it without end.
+            time.sleep(_RETRY)
+            raise
 
     def server_bind(self) -> None:
         # HTTPServer's asks the resolver for a name, which may take seconds.
@@ -246,9 +322,11 @@ class _Server(ThreadingHTTPServer):
 
     def stop(self) -> None:
         """Stop, and cut off what is under way."""
-        self.shutdown()
-        self.server_close()
+        self._waker.send(b"x")
         self._thread.join(_CLOSE_TIMEOUT)
+        self.server_close()
+        for end in (self._wake, self._waker):
+            end.close()
         for request, thread in tuple(self._open.items()):
             with suppress(OSError):
                 request.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""One command from start to end: its output as it comes, its exit code, its cancellation."""
+"""Runs one command: its output as it comes, its exit code, its cancellation, and the limit of its output."""
 
 from __future__ import annotations
 
