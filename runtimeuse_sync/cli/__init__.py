@@ -23,7 +23,7 @@ from importlib.util import find_spec
 __all__ = ["main"]
 
 # What the extra brings. Looked for, not imported: each command imports what it uses.
-_NEEDED = ("click", "rich", "websockets", "watchfiles", "pathspec")
+_NEEDED = ("click", "rich", "websockets", "watchfiles")
 _UNABLE = 125
 _INTERRUPTED = 130
 

@@ -97,7 +97,6 @@ SOLE_USERS = {
     "websocket": ("_connection/connecting",),
     "asyncio": (),
     "click": (),
-    "pathspec": (),
     "pytest": (),
     "rich": (),
     "watchfiles": (),
