@@ -14,7 +14,7 @@ from typing import Any, Optional
 
 import pytest
 
-from runtimeuse_sync.local import ArtifactReceiver
+from runtimeuse_sync.local import ArtifactReceiver, _put_server
 from runtimeuse_sync.local import receiver as _receiver
 from runtimeuse_sync.messages import ArtifactUploadResult
 from tests.local.test_receiver import put, request, tree
@@ -124,7 +124,7 @@ def test_a_full_disk_is_heard_of_by_a_client_that_sends_all_before_it_listens(
 
 
 def test_a_refused_body_is_not_read_for_ever(receiver: ArtifactReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_receiver, "_LINGER", 0.2)
+    monkeypatch.setattr(_put_server, "_LINGER", 0.2)
     monkeypatch.setattr(receiver, "_max_file_size", 1)
     parts = urllib.parse.urlsplit(receiver(request("a")).presigned_url)
     with socket.create_connection((parts.hostname, parts.port), timeout=20) as client:

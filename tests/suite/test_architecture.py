@@ -50,11 +50,12 @@ ORDER = {
         "_artifacts",
         "_server",
         "agents",
+        "_put_server",
         "receiver",
         "runtime",
         "__init__",
     ),
-    "local/_processes": ("processes", "commands"),
+    "local/_processes": ("processes", "output", "commands"),
     "local/_transfers": (
         "files",
         "abortable",
