@@ -5,9 +5,11 @@
 | ``_app`` | the sub-commands put together; the exit code |
 | ``serve``, ``invoke``, ``execute``, ``wait``, ``demo`` | one sub-command each (``execute`` is ``exec``) |
 | ``_parameters`` | options that several of them share, and the types of their values |
-| ``_endings`` | every way in which a command can end: exit codes, signals, closed pipes |
-| ``_screen``, ``_terminal`` | what is written where: plain lines; live progress |
-| ``_reports`` | what a run's messages look like on a screen, or as JSON |
+| ``_endings`` | every way in which a command can end, and its exit code |
+| ``_signals``, ``_streams`` | signals as exceptions; standard streams that lose nothing |
+| ``_screen``, ``_terminal``, ``_screens`` | what is written where: plain lines; live progress; which of them |
+| ``_schema`` | the file of ``--schema``, checked |
+| ``_reports``, ``_json`` | what a run's messages look like on a screen, or as JSON; JSON that every reader can read |
 | ``_artifacts`` | artifacts into a folder |
 | ``_demo_run`` | the demo's one invocation, shown and checked |
 | ``_demo_world`` | what it needs around it: a file server, a workspace, an agent |
@@ -22,8 +24,8 @@ from importlib.util import find_spec
 
 __all__ = ["main"]
 
-# What the extra brings. Looked for, not imported: each command imports what it uses.
-_NEEDED = ("click", "rich", "websockets", "watchfiles")
+# What the extra installs. It is looked for without being imported: each command imports only what it uses.
+_NEEDED = ("click", "rich", "websockets", "watchfiles", "pathspec")
 _UNABLE = 125
 _INTERRUPTED = 130
 
