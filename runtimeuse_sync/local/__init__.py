@@ -35,7 +35,6 @@ Needs the extra ``local``.
 from __future__ import annotations
 
 try:
-    import pathspec as _pathspec  # noqa: F401
     import watchfiles as _watchfiles  # noqa: F401
     import websockets as _websockets  # noqa: F401
 except ImportError as error:

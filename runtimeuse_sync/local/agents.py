@@ -14,7 +14,8 @@ from .._common.redaction import Redactor
 from .._common.validation import kind, strings
 from ..exceptions import AgentRuntimeError
 from ..messages import InvocationMessage
-from ._processes.commands import MOST_COLLECTED, Collected, CommandNotStartedError, Emit, run_command
+from ._processes.commands import CommandNotStartedError, run_command
+from ._processes.output import MOST_COLLECTED, Collected, Emit
 from ._processes.processes import Processes
 from .handlers import Sender
 

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import mimetypes
 import os
 import secrets
-import socket
-import socketserver
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Optional, Union, cast
+from typing import BinaryIO, Optional, Union
 
 from attrs import frozen
 
 from .._common.validation import check_size, strings
 from ..messages import ArtifactUploadRequestMessageInterface, ArtifactUploadResult
-from ._transfers.files import is_inside, scratch_path
+from ._put_server import PutServer
+from ._transfers.files import harmless, is_inside, scratch_path
 
+# Bytes of one read.
 _CHUNK = 256 * 1024
-_CLOSE_TIMEOUT = 2.0
 
-# Seconds that a client may take for the next piece of its request.
-_STALLED = 30.0
+# Digits of a Content-Length: a number of more is larger than any file.
+_MOST_DIGITS = 19
 
 # A colon names a drive or a stream on Windows.
 _FORBIDDEN = "\0:" if os.name == "nt" else "\0"
@@ -41,6 +37,9 @@ class ArtifactReceiver:
 
     Files are saved by their name; two files of one name, from different folders, are told apart by a number:
     ``a.txt``, ``a-2.txt``. With ``roots``, the directories that the runtime watches, sub-folders are kept.
+    Characters in a name that a terminal obeys, such as newline and ESC, are saved as ``_``.
+
+    An upload that fails may be tried again: its URL stays valid until a file has been saved.
 
     Args:
         directory (str or path): where to save; made if need be.
@@ -78,8 +77,8 @@ class ArtifactReceiver:
         # Guards what follows.
         self._lock = threading.Lock()
         self._expected: dict[str, _Expected] = {}
-        self._owners: dict[Path, str] = {}
-        self._server: Optional[_Server] = None
+        self._places = _Places()
+        self._server: Optional[PutServer] = None
 
     def __call__(self, request: ArtifactUploadRequestMessageInterface) -> ArtifactUploadResult:
         """Where the file of ``request`` goes.
@@ -88,31 +87,25 @@ class ArtifactReceiver:
             ValueError: if its name leads out of the folder.
             RuntimeError: outside the ``with`` block.
         """
-        if self._server is None:
+        server = self._server
+        if server is None:
             raise RuntimeError("the receiver is not started: use it in a `with` block")
-        parts = self._place(request)
+        parts = self._parts(request)
         token = secrets.token_urlsafe(32)
         with self._lock:
-            self._expected[token] = _Expected(request.filepath, self._free_path(parts, request.filepath))
+            target = self._places.take(self._directory.joinpath(*parts), request.filepath)
+            self._expected[token] = _Expected(request.filepath, target)
         content_type = mimetypes.guess_type(parts[-1])[0] or "application/octet-stream"
-        url = f"http://127.0.0.1:{self._server.server_port}/{token}"
+        url = f"http://127.0.0.1:{server.server_port}/{token}"
         return ArtifactUploadResult(presigned_url=url, content_type=content_type)
 
-    def _place(self, request: ArtifactUploadRequestMessageInterface) -> Sequence[str]:
+    def _parts(self, request: ArtifactUploadRequestMessageInterface) -> Sequence[str]:
         path = PurePosixPath(request.filepath.replace("\\", "/"))
         below = (path.relative_to(root) for root in self._roots if root in path.parents)
         place = next(below, PurePosixPath(request.filename.replace("\\", "/")))
         if not place.parts or place.is_absolute() or ".." in place.parts or any(c in str(place) for c in _FORBIDDEN):
             raise ValueError("an artifact's name leads out of the folder, or is no file name")
-        return place.parts
-
-    def _free_path(self, parts: Sequence[str], filepath: str) -> Path:
-        plain = self._directory.joinpath(*parts)
-        numbered = (plain.with_name(f"{plain.stem}-{n}{plain.suffix}") for n in itertools.count(2))
-        free = (path for path in itertools.chain([plain], numbered) if self._owners.get(path, filepath) == filepath)
-        path = next(free)
-        self._owners[path] = filepath
-        return path
+        return [harmless(part, "_") for part in place.parts]
 
     def _claim(self, token: str) -> Optional[_Expected]:
         with self._lock:
@@ -123,23 +116,27 @@ class ArtifactReceiver:
         expected = self._claim(token)
         if expected is None:
             return HTTPStatus.NOT_FOUND
-        status = self._save(expected, source, length)
-        with self._lock:
-            if status is HTTPStatus.OK:
-                self.saved[expected.filepath] = expected.target
-            else:
-                self._expected[token] = expected
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
+        try:
+            status = self._save(expected, source, length)
+        finally:
+            with self._lock:
+                if status is HTTPStatus.OK:
+                    self.saved[expected.filepath] = expected.target
+                else:
+                    self._expected[token] = expected
         return status
 
     def _save(self, expected: _Expected, source: BinaryIO, length: Optional[str]) -> HTTPStatus:
         # isdecimal() takes other scripts' digits too, and int() reads them.
         if length is None or not (length.isascii() and length.isdecimal()):
             return HTTPStatus.LENGTH_REQUIRED
-        if int(length) > self._max_file_size:
+        if len(length) > _MOST_DIGITS or int(length) > self._max_file_size:
             return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         try:
             return self._write(expected.target, source, int(length))
-        except OSError:
+        # ValueError: a name that no file can have.
+        except (OSError, ValueError):
             return HTTPStatus.INTERNAL_SERVER_ERROR
 
     def _write(self, target: Path, source: BinaryIO, length: int) -> HTTPStatus:
@@ -156,12 +153,16 @@ class ArtifactReceiver:
 
     def close(self) -> None:
         """Stop receiving; an upload under way is cut off. May be called again."""
-        server, self._server = self._server, None
+        with self._lock:
+            server, self._server = self._server, None
         if server:
             server.stop()
 
     def __enter__(self) -> ArtifactReceiver:
-        self._server = _Server(self._receive)
+        with self._lock:
+            if self._server is not None:
+                raise RuntimeError("the receiver is started already: one `with` block at a time")
+            self._server = PutServer(self._receive)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -174,6 +175,33 @@ class _Expected:
     target: Path
 
 
+class _Places:
+    """Gives each file of a runtime a path of its own: its plain one, or the first numbered one that is free."""
+
+    def __init__(self) -> None:
+        # (plain path, path in the sandbox) -> path.
+        self._taken_by: dict[tuple[Path, str], Path] = {}
+        self._taken: set[Path] = set()
+        # The number to try next: to begin with 2 each time would take longer with each file.
+        self._next: dict[Path, int] = {}
+
+    def take(self, plain: Path, filepath: str) -> Path:
+        """The path for ``filepath``, which is the same each time."""
+        key = (plain, filepath)
+        if key not in self._taken_by:
+            path = self._taken_by[key] = self._free(plain)
+            self._taken.add(path)
+        return self._taken_by[key]
+
+    def _free(self, plain: Path) -> Path:
+        path = plain
+        while path in self._taken:
+            number = self._next.get(plain, 2)
+            self._next[plain] = number + 1
+            path = plain.with_name(f"{plain.stem}-{number}{plain.suffix}")
+        return path
+
+
 def _copy(source: BinaryIO, target: BinaryIO, length: int) -> bool:
     """Copy ``length`` bytes; False if there are fewer."""
     while length:
@@ -183,73 +211,3 @@ def _copy(source: BinaryIO, target: BinaryIO, length: int) -> bool:
         target.write(chunk)
         length -= len(chunk)
     return True
-
-
-Receive = Callable[[str, BinaryIO, Optional[str]], HTTPStatus]
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    timeout = _STALLED
-
-    def do_PUT(self) -> None:
-        server = self.server
-        assert isinstance(server, _Server)
-        status = server.receive(self.path.lstrip("/"), cast("BinaryIO", self.rfile), self.headers.get("Content-Length"))
-        # What is left of a refused body must not be read as the next request.
-        self.close_connection = status is not HTTPStatus.OK
-        self.send_response(status)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Nothing: the line holds the URL, which is a secret."""
-
-
-class _Server(ThreadingHTTPServer):
-    """Knows its connections, to leave none behind."""
-
-    daemon_threads = True
-    # The default of 5 makes a sixth client wait a second for its next try.
-    request_queue_size = 128
-
-    def __init__(self, receive: Receive) -> None:
-        self.receive = receive
-        self._open: dict[socket.socket, threading.Thread] = {}
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self._thread = threading.Thread(
-            target=self.serve_forever, args=(0.05,), name="runtimeuse-receiver", daemon=True
-        )
-        self._thread.start()
-
-    def server_bind(self) -> None:
-        # HTTPServer's asks the resolver for a name, which may take seconds.
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = "127.0.0.1", self.socket.getsockname()[1]
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        thread = threading.Thread(
-            target=self.process_request_thread,
-            args=(request, client_address),
-            name="runtimeuse-receiving",
-            daemon=True,
-        )
-        self._open[request] = thread
-        thread.start()
-
-    def shutdown_request(self, request: Any) -> None:
-        super().shutdown_request(request)
-        self._open.pop(request, None)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: a client that goes away is no news."""
-
-    def stop(self) -> None:
-        """Stop, and cut off what is under way."""
-        self.shutdown()
-        self.server_close()
-        self._thread.join(_CLOSE_TIMEOUT)
-        for request, thread in tuple(self._open.items()):
-            with suppress(OSError):
-                request.shutdown(socket.SHUT_RDWR)
-            thread.join(_CLOSE_TIMEOUT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
 import time
 import tracemalloc
@@ -26,6 +27,13 @@ def out(tmp_path: Path) -> Path:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/good").write_text("x")
     return tmp_path / "out"
+
+
+@pytest.fixture
+def deep(out: Path) -> Iterator[Path]:
+    """For trees that pytest, which works by recursion, cannot remove."""
+    yield out
+    subprocess.run(["rm", "-rf", str(out)], check=True)
 
 
 @contextmanager
@@ -79,13 +87,11 @@ def test_rules_that_cannot_be_read_hold_their_folder_back_and_no_other(
     (out / "bad/secret").write_text("x")
     make(out / "bad/.artifactignore")
     tracemalloc.start()
-    began = time.monotonic()
     try:
         (error,) = end(file_server, out)
         assert tracemalloc.get_traced_memory()[1] < 32 * 2**20
     finally:
         tracemalloc.stop()
-    assert time.monotonic() - began < 10
     assert error.startswith(f"artifacts: no file of {out}/bad is offered: its ")
     assert reason in error
     assert list(file_server.received) == [f"{out}/good"]
@@ -97,9 +103,9 @@ def test_rules_of_a_request_that_are_too_many_hold_its_directories_back(file_ser
     assert file_server.received == {}
 
 
-def test_1200_folders_inside_of_each_other(file_server: FileServer, out: Path) -> None:
-    deepest = out
-    here = os.open(out, os.O_RDONLY)
+def test_1200_folders_inside_of_each_other(file_server: FileServer, deep: Path) -> None:
+    deepest = deep
+    here = os.open(deep, os.O_RDONLY)
     try:
         for _ in range(1200):
             os.mkdir("d", dir_fd=here)
@@ -110,12 +116,12 @@ def test_1200_folders_inside_of_each_other(file_server: FileServer, out: Path) -
         os.close(os.open("bottom", os.O_CREAT | os.O_WRONLY, dir_fd=here))
     finally:
         os.close(here)
-    assert end(file_server, out) == []
-    assert sorted(file_server.received) == sorted([f"{out}/good", f"{deepest}/bottom"])
+    assert end(file_server, deep) == []
+    assert sorted(file_server.received) == sorted([f"{deep}/good", f"{deepest}/bottom"])
 
 
-def test_paths_longer_than_the_system_takes_are_told(file_server: FileServer, out: Path) -> None:
-    here = os.open(out, os.O_RDONLY)
+def test_paths_longer_than_the_system_takes_are_told(file_server: FileServer, deep: Path) -> None:
+    here = os.open(deep, os.O_RDONLY)
     try:
         for _ in range(30):
             os.mkdir("d" * 200, dir_fd=here)
@@ -124,9 +130,9 @@ def test_paths_longer_than_the_system_takes_are_told(file_server: FileServer, ou
             here = below
     finally:
         os.close(here)
-    (error,) = end(file_server, out)
+    (error,) = end(file_server, deep)
     assert error.endswith("File name too long")
-    assert list(file_server.received) == [f"{out}/good"]
+    assert list(file_server.received) == [f"{deep}/good"]
 
 
 def test_links_to_files_outside_stay(file_server: FileServer, out: Path) -> None:
@@ -223,6 +229,20 @@ def test_the_number_of_things_that_are_told_is_bounded(file_server: FileServer, 
         fifo(out / f"{number}/.artifactignore")
     assert len(end(file_server, out)) == 10
     assert list(file_server.received) == [f"{out}/good"]
+
+
+def test_without_a_thread_the_files_are_found_at_the_end(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    offered: list[str] = []
+    watcher = watching.Watcher(0.1, offered.append)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        watcher.add([str(out)], "")
+    watcher.finish(10.0, threading.Event())
+    watcher.stop()
+    assert offered == [f"{out}/good"]
 
 
 def test_with_nothing_to_watch_there_is_no_thread() -> None:

@@ -99,6 +99,11 @@ def test_a_download_ends_with_its_cancel(tmp_path: Path, kind: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_handshake_of_tls_that_is_not_answered_ends_with_its_cancel(tmp_path: Path) -> None:
+    with SERVERS["no answer"]() as server:
+        assert seconds_to_cancel(server.url.replace("http:", "https:"), tmp_path, server.reached) < 1
+
+
 @contextmanager
 def black_hole() -> Iterator[str]:
     """The URL of an address that answers no attempt to connect: its queue is full."""

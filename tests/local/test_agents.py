@@ -10,7 +10,7 @@ import pytest
 
 from runtimeuse_sync.exceptions import AgentRuntimeError, CancelledException
 from runtimeuse_sync.local import CommandLineAgent, agents
-from runtimeuse_sync.local._processes import commands
+from runtimeuse_sync.local._processes import output
 from runtimeuse_sync.messages import InvocationMessage
 
 from .conftest import Peer
@@ -121,7 +121,7 @@ def test_a_long_result_line_comes_back_whole(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("whole_output", [False, True])
 def test_a_result_over_the_limit_is_an_error(monkeypatch: pytest.MonkeyPatch, whole_output: bool) -> None:
-    monkeypatch.setattr(commands, "MOST_COLLECTED", 1000)
+    monkeypatch.setattr(output, "MOST_COLLECTED", 1000)
     agent = CommandLineAgent("cat", whole_output=whole_output)
     assert agent(invocation("x" * 1000), Listener()) == "x" * 1000
     with pytest.raises(AgentRuntimeError, match="^the agent's result is longer than the limit of 16777216 characters$"):
@@ -129,7 +129,7 @@ def test_a_result_over_the_limit_is_an_error(monkeypatch: pytest.MonkeyPatch, wh
 
 
 def test_a_long_line_that_is_not_the_last_is_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "MOST_COLLECTED", 1000)
+    monkeypatch.setattr(output, "MOST_COLLECTED", 1000)
     assert CommandLineAgent("cat")(invocation("x" * 5000 + "\ndone\n \n"), Listener()) == "done"
 
 

@@ -11,8 +11,8 @@ import pytest
 from runtimeuse_sync._common.redaction import Redactor
 from runtimeuse_sync.exceptions import CancelledException
 from runtimeuse_sync.local._cancel_event import CancelEvent
-from runtimeuse_sync.local._processes import commands as _commands
-from runtimeuse_sync.local._processes.commands import Collected, CommandNotStartedError, run_command
+from runtimeuse_sync.local._processes import output as _output
+from runtimeuse_sync.local._processes.commands import CommandNotStartedError, run_command
 from runtimeuse_sync.local._processes.processes import Processes
 
 from .test_processes import lives, wait_for
@@ -141,7 +141,7 @@ def test_a_background_child_that_holds_the_pipe_holds_nothing_up(tmp_path: Path)
 
 def test_all_output_arrives_however_slowly_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pipe is not taken for silent while its reader is busy with what came before."""
-    monkeypatch.setattr(_commands, "_QUIET", 0)
+    monkeypatch.setattr(_output, "_QUIET", 0)
     run = Run(f"{sys.executable} -c \"print('x' * 200_000)\"")
     total = 0
 
@@ -157,7 +157,7 @@ def test_all_output_arrives_however_slowly_it_is_taken(monkeypatch: pytest.Monke
 
 def test_what_was_printed_arrives_however_late_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a busy machine, where a thread may stand still for longer than the silence that counts."""
-    read = _commands._Pump._read
+    read = _output.Pump._read
 
     def read_late(pump: Any) -> bytes:
         time.sleep(0.1)
@@ -165,8 +165,8 @@ def test_what_was_printed_arrives_however_late_it_is_read(monkeypatch: pytest.Mo
         time.sleep(0.1)
         return chunk
 
-    monkeypatch.setattr(_commands, "_QUIET", 0)
-    monkeypatch.setattr(_commands._Pump, "_read", read_late)
+    monkeypatch.setattr(_output, "_QUIET", 0)
+    monkeypatch.setattr(_output.Pump, "_read", read_late)
     run = Run("echo one; sleep 0.3; echo two >&2")
     assert run() == 0
     assert (run.out, run.err) == (["one\n"], ["two\n"])
@@ -177,17 +177,6 @@ def test_a_receiver_that_is_cancelled_does_not_stop_the_reading() -> None:
         raise CancelledException
 
     assert Run("echo a; echo b", on_stdout=refuse)() == 0
-
-
-def test_what_is_collected_is_bounded_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_commands, "MOST_COLLECTED", 10)
-    collected = Collected()
-    collected.add("12345")
-    collected.add("67890")
-    assert (collected.text, collected.is_cut) == ("1234567890", False)
-    collected.add("x")
-    collected.add("y")
-    assert (collected.text, collected.is_cut) == ("1234567890", True)
 
 
 @pytest.mark.parametrize("stream", ["out", "err"])

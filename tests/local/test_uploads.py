@@ -123,6 +123,26 @@ def test_closing_gives_up_an_upload_that_does_not_end(monkeypatch: pytest.Monkey
     assert not thread.is_alive()
 
 
+@pytest.mark.parametrize("started", [0, 1])
+def test_a_thread_that_cannot_be_started_loses_no_upload(
+    monkeypatch: pytest.MonkeyPatch, file_server: FileServer, results: Results, file: Path, started: int
+) -> None:
+    """One that is there does the work; without any, it is told."""
+    if started:
+        assert results.upload(file, file_server.url("/first")) is None
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "runtimeuse-upload":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        reason = results.upload(file, file_server.url("/second"))
+    assert reason == (None if started else "no thread could be started for it")
+
+
 class Sink:
     """Takes one PUT, and counts."""
 

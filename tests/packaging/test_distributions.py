@@ -20,7 +20,7 @@ PACKAGE = ROOT / "runtimeuse_sync"
 pytestmark = pytest.mark.timeout(300)
 
 CORE_DEPENDENCIES = {"attrs", "cattrs", "exceptiongroup", "typing-extensions", "websocket-client"}
-EXTRA_MODULES = {"click", "orjson", "pathspec", "rich", "watchfiles", "websockets"}
+EXTRA_MODULES = {"click", "orjson", "rich", "watchfiles", "websockets"}
 
 
 def run(*command: object, **environment: object) -> str:

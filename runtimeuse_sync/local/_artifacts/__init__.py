@@ -1,1 +1,1 @@
-"""Artifacts: which files are ready, and what is said about them."""
+"""Artifacts: directories are watched, and their finished files offered for upload."""

@@ -1,4 +1,4 @@
-"""The talk about artifacts on one connection: which are asked for, which answers came, which uploads run."""
+"""The artifacts of one connection: sends the upload requests, takes the answers, starts the uploads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which file versions are finished and not yet asked for. No clock, no files: told of both."""
+"""Decides which versions of files are finished and not yet asked for. Does no I/O: the caller gives time and stat."""
 
 from __future__ import annotations
 

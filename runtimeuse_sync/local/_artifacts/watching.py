@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Callable, Optional
 
 import watchfiles
@@ -61,8 +61,11 @@ class Watcher:
         new = {os.path.abspath(directory): ignore_content for directory in directories if self._can_exist(directory)}
         self._directories = {**self._directories, **new}
         if new and self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="runtimeuse-watcher", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="runtimeuse-watcher", daemon=True)
+            # Out of threads for a moment: the next request starts it, or else the end of the session looks alone.
+            with suppress(RuntimeError):
+                thread.start()
+                self._thread = thread
 
     def _can_exist(self, directory: str) -> bool:
         if _is_path(directory):

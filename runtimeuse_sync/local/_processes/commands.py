@@ -1,76 +1,24 @@
-"""One command from start to end: its output as it comes, its exit code, its cancellation."""
+"""Runs one command: its output as it comes, its exit code, its cancellation, and the limit of its output."""
 
 from __future__ import annotations
 
 import errno
-import select
 import subprocess
-import sys
 import threading
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import IO, Callable, Optional, Union
 
 from ..._common.redaction import RedactedStream, Redactor
 from ...exceptions import CancelledException
 from .._cancel_event import calling_when_set
+from .output import CAPTURE_LIMIT, Emit, Pump
 from .processes import Processes
-
-Emit = Callable[[str], None]
-
-# Bytes of one read.
-_CHUNK = 64 * 1024
-
-# Seconds of silence after which the pipe of an ended command counts as held open by a background child.
-_QUIET = 0.25
-
-# Seconds between two looks at a thread that has output to take and has not woken up yet.
-_ABOUT_TO_READ = 0.02
 
 # Seconds for a thread that has nothing left to do but to return.
 _JOIN = 1.0
 
-# Characters of output that go into a result: as many as a client takes by default, 64 MiB, if each is four bytes.
-MOST_COLLECTED = 16 * 1024 * 1024
-
-# Characters that release 0.15 captures of each stream before it ends the command (Node's 1 MiB), and those that it
-# passes on of a command that goes on printing: by then it has read one more piece of 16 KiB.
-CAPTURE_LIMIT = 1024 * 1024
-_MOST_PASSED_ON = CAPTURE_LIMIT + 16 * 1024
-
 # The exit code of a command that was ended because of the capture limit.
 OVER_LIMIT = -1
-
-
-class Collected:
-    """The beginning of an output, up to 16 Mi characters.
-
-    Attributes:
-        is_cut (bool): whether there was more.
-    """
-
-    def __init__(self) -> None:
-        self._pieces: list[str] = []
-        self._room = MOST_COLLECTED
-        self.is_cut = False
-
-    def add(self, text: str) -> None:
-        """Take in more of it."""
-        if self._room > 0:
-            self._pieces.append(text[: self._room])
-        self._room -= len(text)
-        self.is_cut = self._room < 0
-
-    @property
-    def text(self) -> str:
-        """What was collected."""
-        return "".join(self._pieces)
-
-    @property
-    def is_blank(self) -> bool:
-        """Whether what was collected is whitespace alone."""
-        return not any(map(str.strip, self._pieces))
 
 
 class CommandNotStartedError(Exception):
@@ -159,7 +107,7 @@ class _Running:
         self._process = process
         self._tree = tree
         self._cancelled = cancelled
-        self._pumps: list[_Pump] = []
+        self._pumps: list[Pump] = []
         # Notified by whatever the waiting thread waits for.
         self._news = threading.Condition()
         self._waiter = threading.Thread(target=self._wait, name="runtimeuse-command", daemon=True)
@@ -170,7 +118,7 @@ class _Running:
         """The exit code, once the command has ended and its output is handed on."""
         for pipe, emit in ((self._process.stdout, on_stdout), (self._process.stderr, on_stderr)):
             assert pipe is not None
-            self._pumps.append(_Pump(pipe, RedactedStream(redactor), emit, limit, self._tell))
+            self._pumps.append(Pump(pipe, RedactedStream(redactor), emit, limit, self._tell))
         self._waiter.start()
         with calling_when_set(self._cancelled, self._tell):
             self._wait_for(lambda: self._ended or self._is_over_limit())
@@ -225,120 +173,3 @@ class _Running:
             assert pipe is not None
             pipe.close()
         self._tree.release(self._process)
-
-
-class _Pump:
-    """Reads a pipe on a thread of its own until the pipe's end, which may come long after the command's.
-
-    Attributes:
-        is_over_limit (bool): whether more came than the limit allows; from then on, nothing is passed on.
-    """
-
-    def __init__(
-        self,
-        pipe: IO[bytes],
-        stream: RedactedStream,
-        emit: Emit,
-        limit: Optional[int],
-        tell: Callable[[], None],
-    ) -> None:
-        self._pipe = pipe
-        self._descriptor = pipe.fileno()
-        self._stream = stream
-        self._emit = emit
-        self._limit = limit
-        self._tell = tell
-        self.is_over_limit = False
-        # Guards the stream, the count, and the order of what is emitted.
-        self._lock = threading.Lock()
-        self._count = 0
-        # Once set, output is read and thrown away.
-        self._detached = False
-        # Whether the command has ended, so that somebody waits for this pump.
-        self._is_ending = False
-        self._is_closed = False
-        # When the thread last went to wait for output; None from before it takes some until it has handed it on.
-        self._idle_since: Optional[float] = time.monotonic()
-        self._thread = threading.Thread(target=self._run, name="runtimeuse-output", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            with self._pipe:
-                for chunk in iter(self._read, b""):
-                    self._hand_on(chunk)
-                    self._idle_since = time.monotonic()
-                    if self._is_ending:
-                        self._tell()
-        finally:
-            self._is_closed = True
-            self._tell()
-
-    def _read(self) -> bytes:
-        if _is_readable(self._descriptor, None):
-            self._idle_since = None
-        chunk: bytes = self._pipe.read1(_CHUNK)  # type: ignore[attr-defined]
-        self._idle_since = None
-        return chunk
-
-    def _hand_on(self, chunk: bytes) -> None:
-        with self._lock:
-            if not self._detached:
-                self._send(self._stream.feed(chunk))
-
-    def _send(self, text: str) -> None:
-        room = _MOST_PASSED_ON - self._count
-        self._count += len(text)
-        is_over_limit = self._limit is not None and self._count > self._limit
-        # A cancellation is for the thread that runs the command; this one goes on reading.
-        with suppress(CancelledException):
-            if text:
-                self._emit(text[:room] if is_over_limit else text)
-        if is_over_limit:
-            self._detached = self.is_over_limit = True
-            self._tell()
-
-    def begin_end(self) -> None:
-        """Tell of each silence from now on, as the command has ended."""
-        self._is_ending = True
-
-    def is_finished(self) -> bool:
-        """Whether all that the ended command has printed is handed on."""
-        return self._is_closed or self.is_over_limit or self.seconds_until_quiet() == 0
-
-    def seconds_until_quiet(self) -> Optional[float]:
-        """Seconds after which the pipe counts as held open by others; None while the thread is busy."""
-        # The pipe first: what has left it by now is in the hands of the thread, which has said so.
-        is_waiting = not _is_readable(self._descriptor, 0)
-        since = self._idle_since
-        if since is None:
-            return None
-        left = max(0.0, since + _QUIET - time.monotonic())
-        # There is output that the thread, idle until now, is about to take.
-        return left if is_waiting else max(left, _ABOUT_TO_READ)
-
-    def detach(self) -> None:
-        """Emit what was held back; from now on, output is read and thrown away."""
-        with self._lock:
-            if not self._detached:
-                self._detached = True
-                self._send(self._stream.flush())
-
-    def mute(self) -> None:
-        """Throw away what is held back and what comes; waits for no lock."""
-        self._detached = True
-
-
-if sys.platform == "win32":
-
-    def _is_readable(descriptor: int, milliseconds: Optional[int]) -> bool:
-        """False: of a pipe, Windows does not tell."""
-        return False
-
-else:
-
-    def _is_readable(descriptor: int, milliseconds: Optional[int]) -> bool:
-        """Whether there is output, or its end, in so many milliseconds; None waits for it."""
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        return bool(poll.poll(milliseconds))

@@ -27,7 +27,8 @@ from ...messages import (
     TextResult,
 )
 from .._cancel_event import CancelEvent
-from .._processes.commands import Collected, CommandNotStartedError, run_command
+from .._processes.commands import CommandNotStartedError, run_command
+from .._processes.output import Collected
 from .._processes.processes import Processes
 from .._transfers.downloads import DownloadError, fetch
 from ..handlers import HandlerResult

@@ -1,1 +1,1 @@
-"""Files that travel: downloads, uploads, and how they land."""
+"""Transfers: downloads, archives and uploads."""

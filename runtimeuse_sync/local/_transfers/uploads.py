@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Callable, Optional
 
@@ -41,11 +42,16 @@ class Uploads:
 
     def add(self, upload: Upload) -> None:
         """Upload it when its turn comes. Called by one thread only."""
-        self._queue.put(upload)
         if len(self._threads) < _WORKERS:
             thread = threading.Thread(target=self._work, name="runtimeuse-upload", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            # Out of threads for a moment: those that there are do the work.
+            with suppress(RuntimeError):
+                thread.start()
+                self._threads.append(thread)
+        if self._threads:
+            self._queue.put(upload)
+        else:
+            upload.done("no thread could be started for it")
 
     def close(self) -> None:
         """End the uploads; those that are under way are given up."""
