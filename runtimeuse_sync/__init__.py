@@ -52,6 +52,7 @@ from .run import Run
 from .session import Session
 from .session import Session as RuntimeUseSession
 from .transports import Connection, Transport, WebSocketTransport
+from .usage import Usage
 
 __all__ = [
     "AgentRuntimeError",
@@ -102,5 +103,6 @@ __all__ = [
     "StructuredOutputResult",
     "TextResult",
     "Transport",
+    "Usage",
     "WebSocketTransport",
 ]

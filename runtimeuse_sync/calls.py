@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar, Union
 
 import attrs
 
 from . import messages as m
-from ._common.validation import check_artifacts, check_callable, check_secrets, check_type, kind
+from ._call.stderr_tail import StderrTail
+from ._common.validation import check_artifacts, check_callable, check_output_schema, check_secrets, check_type, kind
 from ._protocol import codec
 from .exceptions import CommandFailedError
 from .options import (
@@ -78,6 +79,7 @@ class Calls(ABC):
         check_result_class(result_message_cls)
         check_artifacts(invocation.artifacts_dirs, on_artifact_upload_request)
         check_secrets(invocation.secrets_to_redact)
+        check_output_schema(invocation.output_format_json_schema_str)
         options = CallOptions(
             on_artifact_upload_request=on_artifact_upload_request,
             on_error_message=on_error_message,
@@ -184,7 +186,7 @@ class Calls(ABC):
 
     def execute_commands(
         self,
-        commands: Sequence[m.CommandInterface],
+        commands: Sequence[Union[m.CommandInterface, str]],
         options: Optional[ExecuteCommandsOptions] = None,
         *,
         check: bool = False,
@@ -194,19 +196,20 @@ class Calls(ABC):
         They run in order until one fails; those after it are left out of the results.
 
         Args:
-            commands (sequence of CommandInterface): at least one.
+            commands (sequence of CommandInterface or str): at least one; a str is the line of a command.
             options (ExecuteCommandsOptions or None): everything else.
             check (bool): raise ``CommandFailedError`` if a command fails. Default False.
 
         Returns:
-            CommandExecutionResult: one item for each command that ran.
+            CommandExecutionResult: one item for each command that ran. An ``exit_code`` of -1 means that the
+            runtime ended the command, mostly since it printed more than 1 MiB; ``failure`` says so in words.
 
         Raises:
-            CommandFailedError: with ``check``; carries the results.
+            CommandFailedError: with ``check``; carries the results, and shows the end of the output.
             AgentRuntimeError: the runtime reported an error (0.8 and 0.9 do so when a command fails).
             Otherwise what ``invoke`` raises.
 
-        >>> client.execute_commands([CommandInterface(command="exit 3")]).results[0].exit_code
+        >>> client.execute_commands(["exit 3"]).results[0].exit_code
         3
         >>> client.execute_commands([CommandInterface(command="exit 3")], check=True)
         Traceback (most recent call last):
@@ -217,9 +220,12 @@ class Calls(ABC):
         check_type("options", options, ExecuteCommandsOptions, "ExecuteCommandsOptions(...)")
         message = options.message(_checked_commands(commands))
         run = self._new_run(message, m.CommandExecutionResultMessageInterface, options.call_options())
-        results = _dispatch(run, _callbacks_of(options)).results
+        callbacks, stderr = _callbacks_of(options), StderrTail(options.on_command_output)
+        if check:
+            callbacks[m.CommandOutputMessageInterface] = stderr
+        results = _dispatch(run, callbacks).results
         if check and any(item.exit_code != 0 for item in results):
-            raise CommandFailedError(results=results)
+            raise CommandFailedError(results=results, stderr=stderr.of(results[-1].command))
         return m.CommandExecutionResult(results=results)
 
 
@@ -274,7 +280,7 @@ def check_result_class(cls: Any) -> None:
         if unknown:
             raise TypeError(f"{base.__name__} annotates {unknown[0]} but is no attrs class: put @attrs.define above it")
     if cls is not m.ResultMessageInterface:
-        codec.check_result_class(cls)
+        codec.check_readable(cls)
 
 
 def _annotated(cls: type) -> list[str]:
@@ -287,7 +293,7 @@ def _checked_commands(commands: Any) -> list[m.CommandInterface]:
     wanted = 'commands must be a list of CommandInterface, as in [CommandInterface(command="ls")]'
     if isinstance(commands, (str, m.CommandInterface)) or not isinstance(commands, Iterable):
         raise TypeError(f"{wanted}; got {kind(commands)}")
-    found = list(commands)
+    found = [m.CommandInterface(command) if isinstance(command, str) else command for command in commands]
     for command in found:
         if not isinstance(command, m.CommandInterface):
             raise TypeError(f"{wanted}; got {kind(command)} in it")

@@ -72,6 +72,7 @@ OF_OUR_OWN = {
     "RuntimeUseError",
     "Session",
     "Transport",
+    "Usage",
     "WebSocketTransport",
 }
 

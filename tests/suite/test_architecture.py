@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2] / PACKAGE
 ORDER = {
     "": (
         "_common",
+        "usage",
         "exceptions",
         "messages",
         "options",
@@ -38,10 +39,10 @@ ORDER = {
         "cli",
         "__main__",
     ),
-    "_common": ("validation", "deadline", "redaction", "wakeup", "words"),
+    "_common": ("validation", "deadline", "redaction", "wakeup", "words", "tracebacks", "plain"),
     "_protocol": ("frames", "nesting", "structuring", "codec", "exchange"),
     "_connection": ("endpoint", "proxy", "connecting", "inbox", "keepalive", "worker", "connection"),
-    "_call": ("cancellation", "request_loop"),
+    "_call": ("cancellation", "request_loop", "stderr_tail"),
     "local": (
         "handlers",
         "_processes",
@@ -81,7 +82,7 @@ CORE = ORDER[""][: ORDER[""].index("__init__") + 1]
 
 # What only the named modules of the core import, from outside the package.
 SOLE_USERS = {
-    "json": ("_protocol/codec",),
+    "json": ("_protocol/codec", "_common/validation"),
     "orjson": ("_protocol/codec",),
     "cattrs": ("_protocol/structuring",),
     "websocket": ("_connection/connecting",),

@@ -243,6 +243,6 @@ def mistakes(client: Client) -> None:
     client.invoke(INVOCATION, timeout="300")  # type: ignore[arg-type]
     client.query("Hello")  # type: ignore[call-arg]
     client.query("Hello", QueryOptions())  # type: ignore[call-arg]
-    client.execute_commands(["ls"])  # type: ignore[list-item]
+    client.execute_commands([5])  # type: ignore[list-item]
     InvocationMessage(system_prompt="Be brief.")  # type: ignore[call-arg]
     CommandExecutionMessage(commands=CommandInterface(command="ls"))  # type: ignore[arg-type]
