@@ -53,6 +53,7 @@ from .run import Run
 from .session import Session
 from .session import Session as RuntimeUseSession
 from .transports import Connection, Transport, WebSocketTransport
+from .usage import Usage
 
 __all__ = [
     "AgentRuntimeError",
@@ -104,5 +105,6 @@ __all__ = [
     "TextResult",
     "Tick",
     "Transport",
+    "Usage",
     "WebSocketTransport",
 ]

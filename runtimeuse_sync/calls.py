@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union, overload
 
 import attrs
 
 from . import messages as m
+from ._call.arguments import check_result_class, checked_commands
 from ._call.callbacks import Callbacks
 from ._call.lending import Lender
-from ._common.validation import check_artifacts, check_secrets, check_type, kind
-from ._protocol import codec
+from ._call.stderr_tail import StderrTail
+from ._common.validation import check_artifacts, check_output_schema, check_secrets, check_type
 from .exceptions import CommandFailedError
 from .options import (
     CallOptions,
@@ -135,6 +135,7 @@ class Calls(ABC):
         check_result_class(result_message_cls)
         check_artifacts(invocation.artifacts_dirs, on_artifact_upload_request)
         check_secrets(invocation.secrets_to_redact)
+        check_output_schema(invocation.output_format_json_schema_str)
         options = CallOptions(on_artifact_upload_request=on_artifact_upload_request, **keywords)
         return Run(self._new_lender(), invocation, result_message_cls, options)
 
@@ -162,7 +163,7 @@ class Calls(ABC):
         0
         """
         options = execute_commands_options(self._defaults(), options, keywords)
-        message = options.message(_checked_commands(commands))
+        message = options.message(checked_commands(commands))
         return self._stream_of(options, message, m.CommandExecutionResultMessageInterface, tick)
 
     def _stream_of(
@@ -274,7 +275,7 @@ class Calls(ABC):
 
     def execute_commands(
         self,
-        commands: Sequence[m.CommandInterface],
+        commands: Sequence[Union[m.CommandInterface, str]],
         options: Optional[ExecuteCommandsOptions] = None,
         *,
         check: bool = False,
@@ -285,20 +286,21 @@ class Calls(ABC):
         They run in order until one fails; those after it are left out of the results.
 
         Args:
-            commands (sequence of CommandInterface): at least one.
+            commands (sequence of CommandInterface or str): at least one; a str is the line of a command.
             options (ExecuteCommandsOptions or None): everything else. Default: what the client's ``defaults`` say.
             check (bool): raise ``CommandFailedError`` if a command fails. Default False.
             keywords: fields of ``ExecuteCommandsOptions``, which count before those of ``options``.
 
         Returns:
-            CommandExecutionResult: one item for each command that ran.
+            CommandExecutionResult: one item for each command that ran. An ``exit_code`` of -1 means that the
+            runtime ended the command, mostly since it printed more than 1 MiB; ``failure`` says so in words.
 
         Raises:
-            CommandFailedError: with ``check``; carries the results.
+            CommandFailedError: with ``check``; carries the results, and shows the end of the output.
             AgentRuntimeError: the runtime reported an error (0.8 and 0.9 do so when a command fails).
             Otherwise what ``invoke`` raises.
 
-        >>> client.execute_commands([CommandInterface(command="exit 3")], timeout=30).results[0].exit_code
+        >>> client.execute_commands(["exit 3"], timeout=30).results[0].exit_code
         3
         >>> client.execute_commands([CommandInterface(command="exit 3")], check=True)
         Traceback (most recent call last):
@@ -306,11 +308,14 @@ class Calls(ABC):
         runtimeuse_sync.exceptions.CommandFailedError: command 1 failed with exit code 3
         """
         options = execute_commands_options(self._defaults(), options, keywords)
-        message = options.message(_checked_commands(commands))
+        message = options.message(checked_commands(commands))
+        callbacks, stderr = Callbacks.of(options), StderrTail(options.on_command_output)
+        if check:
+            callbacks.add("on_command_output", m.CommandOutputMessageInterface, stderr)
         run = Run(self._new_lender(), message, m.CommandExecutionResultMessageInterface, options.call_options())
-        results = _finish(run, Callbacks.of(options)).results
+        results = _finish(run, callbacks).results
         if check and any(item.exit_code != 0 for item in results):
-            raise CommandFailedError(results=results)
+            raise CommandFailedError(results=results, stderr=stderr.of(results[-1].command))
         return m.CommandExecutionResult(results=results)
 
 
@@ -319,35 +324,3 @@ def _finish(run: Run[ResultT], callbacks: Callbacks) -> ResultT:
     with run:
         callbacks.call(run.deliveries())
     return run.result
-
-
-def check_result_class(cls: Any) -> None:
-    """Refuse a result class whose fields attrs does not know of: they would stay empty in silence."""
-    if not (isinstance(cls, type) and issubclass(cls, m.ResultMessageInterface)):
-        raise TypeError("result_message_cls must be ResultMessageInterface or a subclass of it")
-    known = attrs.fields_dict(cls)
-    for base in cls.__mro__[: cls.__mro__.index(m.ResultMessageInterface)]:
-        unknown = [name for name in _annotated(base) if name not in known]
-        if unknown:
-            raise TypeError(f"{base.__name__} annotates {unknown[0]} but is no attrs class: put @attrs.define above it")
-    if cls is not m.ResultMessageInterface:
-        codec.check_result_class(cls)
-
-
-def _annotated(cls: type) -> list[str]:
-    # Until 3.9 the attribute falls back to a base's; from 3.14 on the dictionary has it no more.
-    own = cls.__annotations__ if sys.version_info >= (3, 10) else cls.__dict__.get("__annotations__", {})  # noqa: RUF063
-    return [name for name, kind in own.items() if "ClassVar" not in str(kind)]
-
-
-def _checked_commands(commands: Any) -> list[m.CommandInterface]:
-    wanted = 'commands must be a list of CommandInterface, as in [CommandInterface(command="ls")]'
-    if isinstance(commands, (str, m.CommandInterface)) or not isinstance(commands, Iterable):
-        raise TypeError(f"{wanted}; got {kind(commands)}")
-    found = list(commands)
-    for command in found:
-        if not isinstance(command, m.CommandInterface):
-            raise TypeError(f"{wanted}; got {kind(command)} in it")
-    if not found:
-        raise ValueError(f"{wanted}; got an empty one")
-    return found

@@ -15,7 +15,8 @@
 
 Each of them pickles, copies and unpickles unchanged, and holds plain data only: no socket, no frame. The message
 is the first argument and the only one of ``args``, so that who keeps no more than these (Celery's JSON) keeps the
-message.
+message. What a peer has said is in it on one line, without control characters and cut to a length that a log can take,
+so that it can neither forge a line of a log nor steer a terminal; the attributes have it as it came.
 """
 
 from __future__ import annotations
@@ -23,11 +24,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Optional
 
 from ._common.close_codes import explain
+from ._common.words import harmless
+from .usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from .messages import CommandResultItem, ResultMessageInterface
+
+# Characters of a peer's words that a message has. The words themselves are an attribute, of any length.
+_LONGEST_ERROR = 10_000
+_LONGEST_REASON = 200
+# How much of a failed command's output is in the message: characters, and lines.
+_OUTPUT_SHOWN = 2_000
+_LINES_SHOWN = 10
 
 
 class RuntimeUseError(Exception):
@@ -59,7 +69,8 @@ class AgentRuntimeError(RuntimeUseError):
     """The runtime said that the request failed.
 
     Attributes:
-        error (str): the runtime's own words.
+        error (str): the runtime's own words, as they came; ``str()`` of the exception has them on one line, without
+            control characters, 10,000 characters at most.
         metadata (dict or None): what the runtime sent along.
         result (ResultMessageInterface or None): the result, where the error came after it (a failed
             post-agent command, on runtimes 0.4 to 0.10).
@@ -75,33 +86,58 @@ class AgentRuntimeError(RuntimeUseError):
         metadata: Optional[Mapping[str, Any]] = None,
         result: Optional[ResultMessageInterface] = None,
     ) -> None:
-        super().__init__(error)
+        super().__init__(harmless(error, _LONGEST_ERROR))
         self.error = error
         self.metadata = metadata
         self.result = result
+
+    @property
+    def usage(self) -> Usage:
+        """What the run took until it failed, as far as ``metadata`` tells.
+
+        >>> AgentRuntimeError("Agent ended with an error", {"num_turns": 7}).usage.turns
+        7
+        """
+        return Usage.of(self.metadata)
 
 
 class CommandFailedError(AgentRuntimeError):
     """A command of ``execute_commands(..., check=True)`` ended with an exit code other than zero.
 
+    Its message has the end of what the command printed: of its standard error if that is known, else of its output.
+
     Attributes:
         results (list[CommandResultItem]): the commands that ran, in order; the failed one is last.
 
     >>> from runtimeuse_sync import CommandResultItem
-    >>> error = CommandFailedError(results=[CommandResultItem(command="make", exit_code=2)])
-    >>> str(error), error.results[0].exit_code
-    ('command 1 failed with exit code 2', 2)
+    >>> error = CommandFailedError(results=[CommandResultItem(command="make", exit_code=2, stdout="no Makefile")])
+    >>> print(error)
+    command 1 failed with exit code 2 (.results has all of it); its output ends:
+      | no Makefile
     """
 
-    def __init__(self, message: Optional[str] = None, *, results: Sequence[CommandResultItem] = ()) -> None:
-        super().__init__(message or _describe_failure(results))
+    def __init__(
+        self, message: Optional[str] = None, *, results: Sequence[CommandResultItem] = (), stderr: str = ""
+    ) -> None:
+        text = message or _describe_failure(results, stderr)
+        super().__init__(text)
+        self.args = (text,)  # which has lines
         self.results = list(results)
 
 
-def _describe_failure(results: Sequence[CommandResultItem]) -> str:
+def _describe_failure(results: Sequence[CommandResultItem], stderr: str) -> str:
     # A command's text may hold a secret, so that the message gives its place alone.
-    failed = [(place, item.exit_code) for place, item in enumerate(results, 1) if item.exit_code != 0]
-    return "command {} failed with exit code {}".format(*failed[0]) if failed else "a command failed"
+    for place, item in enumerate(results, 1):
+        if item.exit_code != 0:
+            return f"command {place} failed with {item.failure}{_describe_output(stderr or item.stdout or '')}"
+    return "a command failed"
+
+
+def _describe_output(output: str) -> str:
+    lines = harmless(output[-_OUTPUT_SHOWN:], keep_lines=True).rstrip().splitlines()[-_LINES_SHOWN:]
+    # Each line is marked as a part of something: none can be taken for a line of a log.
+    shown = "".join(f"\n  | {line}" for line in lines)
+    return f" (.results has all of it); its output ends:{shown}" if shown else ""
 
 
 class CancelledException(RuntimeUseError):  # noqa: N818 - the asyncio library's name
@@ -163,7 +199,7 @@ class ConnectionFailedError(RuntimeUseError, ConnectionError):
         reason: Optional[str] = None,
         retry_after: Optional[float] = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(harmless(message, _LONGEST_ERROR))
         self.status = status
         self.reason = reason
         self.retry_after = retry_after
@@ -175,7 +211,7 @@ class ConnectionLostError(RuntimeUseError, ConnectionError):
     Attributes:
         code (int): the WebSocket close code (RFC 6455, section 7.4): 1005 when the peer closed without
             one, 1006 when it did not close at all (a reset, an end in mid-frame, a dead peer).
-        reason (str): the peer's reason, or what happened.
+        reason (str): the peer's reason as it came, or what happened.
 
     >>> error = ConnectionLostError(code=1006, reason="connection reset by peer")
     >>> str(error), error.code
@@ -183,7 +219,8 @@ class ConnectionLostError(RuntimeUseError, ConnectionError):
     """
 
     def __init__(self, message: Optional[str] = None, *, code: int = 1006, reason: str = "") -> None:
-        super().__init__(message or f"connection lost before the result: {explain(code, reason)}")
+        said = explain(code, harmless(reason, _LONGEST_REASON))
+        super().__init__(message or f"connection lost before the result: {said}")
         self.code = code
         self.reason = reason
 
@@ -199,7 +236,7 @@ class ProtocolError(RuntimeUseError):
     """
 
     def __init__(self, message: str, *, close_code: int = 1002) -> None:
-        super().__init__(message)
+        super().__init__(harmless(message, _LONGEST_ERROR))
         self.close_code = close_code
 
 

@@ -1,61 +1,34 @@
 """What travels between client and runtime, and what the calls return.
 
-The classes keep the names of the wire's asyncio client. All take keyword arguments only. Fields that may
-hold secrets stay out of ``repr``. Where a class says "since 0.x", older runtimes do not send (or do not
-understand) it.
+The classes keep the names of the wire's asyncio client. All take keyword arguments only, but for the line of a
+command. Each has ``to_dict`` and ``from_dict``, for JSON. Fields that may hold secrets stay out of ``repr``. Where
+a class says "since 0.x", older runtimes do not send (or do not understand) it.
 """
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional, Union
+from typing import Any, Optional, Union
 
 import attrs
 from attrs import define, field
 
-from ._common.validation import kind
+from ._common.plain import Plain
+from ._common.tracebacks import made_without_a_trace
+from ._common.validation import (
+    check_env,
+    check_list_of,
+    check_optional_list_of,
+    check_optional_string,
+    check_optional_strings,
+    check_string,
+    check_strings,
+    checked_by,
+)
+from .usage import Usage
 
-
-def _must_be(wanted: str, fits: Callable[[Any], bool]) -> Any:
-    """A validator that says what to give, and never what was given: it may be a secret."""
-
-    def validate(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if not fits(value):
-            got = kind(value)
-            holds = " that holds something else" if wanted.startswith(f"{got} of") else ""
-            raise TypeError(f"{attribute.name} must be {wanted}; got {got}{holds}")
-
-    return validate
-
-
-def _is_string(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _are_strings(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and all(map(_is_string, value))
-
-
-def _is_env(value: Any) -> bool:
-    return isinstance(value, dict) and _are_strings([*value.keys(), *value.values()])
-
-
-_string = _must_be("a str", _is_string)
-_optional_string = _must_be("a str or None", lambda value: value is None or _is_string(value))
-_strings = _must_be("a list of str", _are_strings)
-_optional_strings = _must_be("a list of str, or None", lambda value: value is None or _are_strings(value))
-_env = _must_be("a dict of str to str, or None", lambda value: value is None or _is_env(value))
-
-
-def _list_of(cls: type) -> Any:
-    return _must_be(f"a list of {cls.__name__}", lambda value: _holds(value, cls))
-
-
-def _optional_list_of(cls: type) -> Any:
-    return _must_be(f"a list of {cls.__name__}, or None", lambda value: value is None or _holds(value, cls))
-
-
-def _holds(value: Any, cls: type) -> bool:
-    return isinstance(value, (list, tuple)) and all(isinstance(item, cls) for item in value)
+_string, _optional_string = checked_by(check_string), checked_by(check_optional_string)
+_strings, _optional_strings = checked_by(check_strings), checked_by(check_optional_strings)
+_env = checked_by(check_env)
 
 
 # Marks what is the same in every message of a class.
@@ -71,7 +44,7 @@ def _message_type(name: str, *, checked: bool = False) -> Any:
 
 
 @define(kw_only=True)
-class AgentRuntimeMessageInterface:
+class AgentRuntimeMessageInterface(Plain):
     """The base of every message that a runtime sends.
 
     Attributes:
@@ -181,7 +154,7 @@ class EndSessionConfirmMessage(AgentRuntimeMessageInterface):
 
 
 @define(kw_only=True)
-class TextResult:
+class TextResult(Plain):
     """A result in words: what a request without an output schema gives.
 
     Attributes:
@@ -196,7 +169,7 @@ class TextResult:
 
 
 @define(kw_only=True)
-class StructuredOutputResult:
+class StructuredOutputResult(Plain):
     """A result that follows the request's output schema.
 
     Attributes:
@@ -255,14 +228,30 @@ class ResultMessageInterface(AgentRuntimeMessageInterface):
         """
         return self.data.text if isinstance(self.data, TextResult) else None
 
+    @property
+    def usage(self) -> Usage:
+        """What the run took, as far as ``metadata`` tells.
+
+        >>> ResultMessageInterface(data=TextResult(text="done"), metadata={"num_turns": 2}).usage.turns
+        2
+        """
+        return Usage.of(self.metadata)
+
+
+# Node's default limit for captured output. A process itself has no exit code below 0.
+_ENDED_BY_RUNTIME = (
+    "the runtime ended it, as it does with a command that prints more than 1 MiB on stdout or stderr; "
+    "let it write to a file, or print less"
+)
+
 
 @define(kw_only=True)
-class CommandResultItem:
+class CommandResultItem(Plain):
     """How one command ended.
 
     Attributes:
         command (str): the command.
-        exit_code (int): its exit code.
+        exit_code (int): its exit code; -1 if the runtime ended it, mostly since it printed more than 1 MiB.
         stdout (str or None): what it printed (since 0.12). Default None.
 
     >>> CommandResultItem(command="true", exit_code=0).exit_code
@@ -272,6 +261,17 @@ class CommandResultItem:
     command: str
     exit_code: int
     stdout: Optional[str] = None
+
+    @property
+    def failure(self) -> Optional[str]:
+        """How it failed, in words; None if it did not.
+
+        >>> CommandResultItem(command="make", exit_code=2).failure
+        'exit code 2'
+        """
+        if self.exit_code == -1:
+            return f"exit code -1: {_ENDED_BY_RUNTIME}"
+        return f"exit code {self.exit_code}" if self.exit_code else None
 
 
 @define(kw_only=True)
@@ -292,26 +292,28 @@ class CommandExecutionResultMessageInterface(AgentRuntimeMessageInterface):
 # --- what the client sends --------------------------------------------------------------------------
 
 
-@define(kw_only=True)
-class CommandInterface:
+@made_without_a_trace
+@define
+class CommandInterface(Plain):
     """A shell command for the sandbox.
 
     Attributes:
-        command (str): the command line.
+        command (str): the command line; may be given by its place.
         cwd (str or None): the directory to run it in. Default: the runtime's own.
         env (dict[str, str] or None): environment variables to add. Not in ``repr``.
 
-    >>> CommandInterface(command="make test", cwd="/src", env={"TOKEN": "s3cret"})
+    >>> CommandInterface("make test", cwd="/src", env={"TOKEN": "s3cret"})
     CommandInterface(command='make test', cwd='/src')
     """
 
     command: str = field(validator=_string)
-    cwd: Optional[str] = field(default=None, validator=_optional_string)
-    env: Optional[dict[str, str]] = field(default=None, validator=_env, repr=False)
+    cwd: Optional[str] = field(default=None, validator=_optional_string, kw_only=True)
+    env: Optional[dict[str, str]] = field(default=None, validator=_env, repr=False, kw_only=True)
 
 
+@made_without_a_trace
 @define(kw_only=True)
-class RuntimeEnvironmentDownloadableInterface:
+class RuntimeEnvironmentDownloadableInterface(Plain):
     """A file or zip archive that the runtime downloads before the work begins.
 
     Attributes:
@@ -326,8 +328,14 @@ class RuntimeEnvironmentDownloadableInterface:
     working_dir: str = field(validator=_string)
 
 
+_commands = checked_by(check_list_of(CommandInterface))
+_optional_commands = checked_by(check_optional_list_of(CommandInterface))
+_downloadables = checked_by(check_optional_list_of(RuntimeEnvironmentDownloadableInterface))
+
+
+@made_without_a_trace
 @define(kw_only=True)
-class InvocationMessage:
+class InvocationMessage(Plain):
     """Asks the runtime to run its agent.
 
     Attributes:
@@ -360,20 +368,17 @@ class InvocationMessage:
     secrets_to_redact: list[str] = field(factory=list, validator=_strings, repr=False)
     output_format_json_schema_str: Optional[str] = field(default=None, validator=_optional_string)
     pre_agent_downloadables: Optional[list[RuntimeEnvironmentDownloadableInterface]] = field(
-        default=None, validator=_optional_list_of(RuntimeEnvironmentDownloadableInterface)
+        default=None, validator=_downloadables
     )
-    pre_agent_invocation_commands: Optional[list[CommandInterface]] = field(
-        default=None, validator=_optional_list_of(CommandInterface)
-    )
-    post_agent_invocation_commands: Optional[list[CommandInterface]] = field(
-        default=None, validator=_optional_list_of(CommandInterface)
-    )
+    pre_agent_invocation_commands: Optional[list[CommandInterface]] = field(default=None, validator=_optional_commands)
+    post_agent_invocation_commands: Optional[list[CommandInterface]] = field(default=None, validator=_optional_commands)
     artifacts_dirs: Optional[list[str]] = field(default=None, validator=_optional_strings)
     artifacts_ignore_content: Optional[str] = field(default=None, validator=_optional_string)
 
 
+@made_without_a_trace
 @define(kw_only=True)
-class CommandExecutionMessage:
+class CommandExecutionMessage(Plain):
     """Asks the runtime to run commands, without its agent (since 0.8).
 
     Attributes:
@@ -385,19 +390,20 @@ class CommandExecutionMessage:
     [CommandInterface(command='ls', cwd=None)]
     """
 
-    commands: list[CommandInterface] = field(validator=_list_of(CommandInterface))
+    commands: list[CommandInterface] = field(validator=_commands)
     message_type: str = _message_type("command_execution_message", checked=True)
     source_id: Optional[str] = field(default=None, validator=_optional_string)
     secrets_to_redact: list[str] = field(factory=list, validator=_strings, repr=False)
     artifacts_dirs: Optional[list[str]] = field(default=None, validator=_optional_strings)
     artifacts_ignore_content: Optional[str] = field(default=None, validator=_optional_string)
     pre_execution_downloadables: Optional[list[RuntimeEnvironmentDownloadableInterface]] = field(
-        default=None, validator=_optional_list_of(RuntimeEnvironmentDownloadableInterface)
+        default=None, validator=_downloadables
     )
 
 
+@made_without_a_trace
 @define(kw_only=True)
-class ArtifactUploadResult:
+class ArtifactUploadResult(Plain):
     """Where an artifact goes: what ``on_artifact_upload_request`` returns.
 
     Attributes:
@@ -412,8 +418,9 @@ class ArtifactUploadResult:
     content_type: str = field(validator=_string)
 
 
+@made_without_a_trace
 @define(kw_only=True)
-class ArtifactUploadResponseMessageInterface:
+class ArtifactUploadResponseMessageInterface(Plain):
     """The answer to an ``ArtifactUploadRequestMessageInterface``.
 
     Attributes:
@@ -433,7 +440,7 @@ class ArtifactUploadResponseMessageInterface:
 
 
 @define(kw_only=True)
-class CancelMessage:
+class CancelMessage(Plain):
     """Cancels the request in flight.
 
     >>> CancelMessage().message_type
@@ -444,7 +451,7 @@ class CancelMessage:
 
 
 @define(kw_only=True)
-class EndSessionMessage:
+class EndSessionMessage(Plain):
     """Asks the runtime to upload what is left and to close (since 0.11; older ones ignore it).
 
     >>> EndSessionMessage().message_type
@@ -487,7 +494,7 @@ class Tick(AgentRuntimeMessageInterface):
 
 
 @define(kw_only=True)
-class QueryResult:
+class QueryResult(Plain):
     """What ``query()`` returns.
 
     Attributes:
@@ -501,9 +508,18 @@ class QueryResult:
     data: ResultData
     metadata: Optional[dict[str, Any]] = None
 
+    @property
+    def usage(self) -> Usage:
+        """What the run took, as far as ``metadata`` tells.
+
+        >>> QueryResult(data=TextResult(text="done"), metadata={"total_cost_usd": 0.25}).usage.cost_usd
+        0.25
+        """
+        return Usage.of(self.metadata)
+
 
 @define(kw_only=True)
-class CommandExecutionResult:
+class CommandExecutionResult(Plain):
     """What ``execute_commands()`` returns.
 
     Attributes:

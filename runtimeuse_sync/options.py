@@ -12,14 +12,23 @@ import attrs
 from attrs import define, field, frozen
 
 from . import messages as m
+from ._common.tracebacks import made_without_a_trace
 from ._common.validation import (
     check_artifacts,
     check_callable,
+    check_env,
     check_is_cancelled,
     check_logger,
+    check_optional_list_of,
+    check_optional_string,
+    check_optional_strings,
+    check_output_schema,
     check_seconds,
     check_secrets,
+    check_string,
+    check_strings,
     check_type,
+    checked_by,
 )
 
 OnAssistantMessageCallback = Callable[[m.AssistantMessageInterface], Any]
@@ -32,6 +41,14 @@ OnArtifactUploadRequestCallback = Callable[
 ]
 IsCancelledCallback = Union[threading.Event, Callable[[], bool]]
 Logger = Union[logging.Logger, "logging.LoggerAdapter[Any]"]
+
+_string, _optional_string = checked_by(check_string), checked_by(check_optional_string)
+_seconds, _callback = checked_by(check_seconds), checked_by(check_callable)
+_downloadables = checked_by(check_optional_list_of(m.RuntimeEnvironmentDownloadableInterface))
+_commands = checked_by(check_optional_list_of(m.CommandInterface))
+_is_cancelled = checked_by(lambda _, value: check_is_cancelled(value))
+_logger = checked_by(lambda _, value: check_logger(value))
+_ticks = checked_by(lambda name, value: check_seconds(name, value, none_means="no ticks"))
 
 
 @frozen(kw_only=True, repr=False)
@@ -53,22 +70,13 @@ class CallOptions:
     TypeError: timeout must be a positive number of seconds, or None for no limit; got a bool
     """
 
-    on_artifact_upload_request: Optional[OnArtifactUploadRequestCallback] = None
-    on_error_message: Optional[OnErrorMessageCallback] = None
-    is_cancelled: Optional[IsCancelledCallback] = None
-    timeout: Optional[float] = None
-    idle_timeout: Optional[float] = None
-    logger: Optional[Logger] = None
-    tick: Optional[float] = None
-
-    def __attrs_post_init__(self) -> None:
-        check_seconds("timeout", self.timeout)
-        check_seconds("idle_timeout", self.idle_timeout)
-        check_seconds("tick", self.tick, none_means="no ticks")
-        check_callable("on_artifact_upload_request", self.on_artifact_upload_request)
-        check_callable("on_error_message", self.on_error_message)
-        check_is_cancelled(self.is_cancelled)
-        check_logger(self.logger)
+    on_artifact_upload_request: Optional[OnArtifactUploadRequestCallback] = field(default=None, validator=_callback)
+    on_error_message: Optional[OnErrorMessageCallback] = field(default=None, validator=_callback)
+    is_cancelled: Optional[IsCancelledCallback] = field(default=None, validator=_is_cancelled)
+    timeout: Optional[float] = field(default=None, validator=_seconds)
+    idle_timeout: Optional[float] = field(default=None, validator=_seconds)
+    logger: Optional[Logger] = field(default=None, validator=_logger)
+    tick: Optional[float] = field(default=None, validator=_ticks)
 
 
 @cache
@@ -81,30 +89,33 @@ def _shared_fields(cls: type, other: type) -> tuple[str, ...]:
 class _RequestOptions:
     """What ``QueryOptions`` and ``ExecuteCommandsOptions`` share."""
 
-    source_id: Optional[str] = None
-    secrets_to_redact: list[str] = field(factory=list, repr=False)
-    artifacts_dirs: Optional[list[str]] = None
-    artifacts_ignore_content: Optional[str] = None
-    on_assistant_message: Optional[OnAssistantMessageCallback] = field(default=None, repr=False)
-    on_command_output: Optional[OnCommandOutputCallback] = field(default=None, repr=False)
-    on_artifact_upload_request: Optional[OnArtifactUploadRequestCallback] = field(default=None, repr=False)
-    on_error_message: Optional[OnErrorMessageCallback] = field(default=None, repr=False)
-    on_heartbeat: Optional[OnHeartbeatCallback] = field(default=None, repr=False)
-    is_cancelled: Optional[IsCancelledCallback] = field(default=None, repr=False)
-    timeout: Optional[float] = None
-    idle_timeout: Optional[float] = None
-    logger: Optional[Logger] = field(default=None, repr=False)
+    source_id: Optional[str] = field(default=None, validator=_optional_string)
+    secrets_to_redact: list[str] = field(factory=list, validator=checked_by(check_strings), repr=False)
+    artifacts_dirs: Optional[list[str]] = field(default=None, validator=checked_by(check_optional_strings))
+    artifacts_ignore_content: Optional[str] = field(default=None, validator=_optional_string)
+    on_assistant_message: Optional[OnAssistantMessageCallback] = field(default=None, validator=_callback, repr=False)
+    on_command_output: Optional[OnCommandOutputCallback] = field(default=None, validator=_callback, repr=False)
+    on_artifact_upload_request: Optional[OnArtifactUploadRequestCallback] = field(
+        default=None, validator=_callback, repr=False
+    )
+    on_error_message: Optional[OnErrorMessageCallback] = field(default=None, validator=_callback, repr=False)
+    on_heartbeat: Optional[OnHeartbeatCallback] = field(default=None, validator=_callback, repr=False)
+    is_cancelled: Optional[IsCancelledCallback] = field(default=None, validator=_is_cancelled, repr=False)
+    timeout: Optional[float] = field(default=None, validator=_seconds)
+    idle_timeout: Optional[float] = field(default=None, validator=_seconds)
+    logger: Optional[Logger] = field(default=None, validator=_logger, repr=False)
 
     def __attrs_post_init__(self) -> None:
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """What no field can say alone: looked at when the options are made, and again when they are used."""
         check_artifacts(self.artifacts_dirs, self.on_artifact_upload_request)
         check_secrets(self.secrets_to_redact)
-        check_callable("on_assistant_message", self.on_assistant_message)
-        check_callable("on_command_output", self.on_command_output)
-        check_callable("on_heartbeat", self.on_heartbeat)
-        self.call_options()
 
     def call_options(self) -> CallOptions:
         """The part that bounds the call, checked."""
+        self._check_together()
         return CallOptions(**self._fields_of(CallOptions))
 
     def _fields_of(self, cls: type) -> dict[str, Any]:
@@ -113,6 +124,7 @@ class _RequestOptions:
         return {name: getattr(self, name) for name in _shared_fields(cls, own)}
 
 
+@made_without_a_trace
 @define(kw_only=True)
 class QueryOptions(_RequestOptions):
     """The options of ``query()``.
@@ -147,17 +159,19 @@ class QueryOptions(_RequestOptions):
     300
     """
 
-    system_prompt: str = ""
-    model: Optional[str] = None
-    output_format_json_schema_str: Optional[str] = None
-    agent_env: Optional[dict[str, str]] = field(default=None, repr=False)
-    pre_agent_downloadables: Optional[list[m.RuntimeEnvironmentDownloadableInterface]] = None
-    pre_agent_invocation_commands: Optional[list[m.CommandInterface]] = None
-    post_agent_invocation_commands: Optional[list[m.CommandInterface]] = None
+    system_prompt: str = field(default="", validator=_string)
+    model: Optional[str] = field(default=None, validator=_optional_string)
+    output_format_json_schema_str: Optional[str] = field(default=None, validator=_optional_string)
+    agent_env: Optional[dict[str, str]] = field(default=None, validator=checked_by(check_env), repr=False)
+    pre_agent_downloadables: Optional[list[m.RuntimeEnvironmentDownloadableInterface]] = field(
+        default=None, validator=_downloadables
+    )
+    pre_agent_invocation_commands: Optional[list[m.CommandInterface]] = field(default=None, validator=_commands)
+    post_agent_invocation_commands: Optional[list[m.CommandInterface]] = field(default=None, validator=_commands)
 
-    def __attrs_post_init__(self) -> None:
-        super().__attrs_post_init__()
-        self.invocation("")  # which says what is wrong with the rest
+    def _check_together(self) -> None:
+        _RequestOptions._check_together(self)  # a class with slots is made anew: super() would cost a cell
+        check_output_schema(self.output_format_json_schema_str)
 
     def invocation(self, prompt: str) -> m.InvocationMessage:
         """The message that these options and ``prompt`` make.
@@ -165,10 +179,12 @@ class QueryOptions(_RequestOptions):
         >>> QueryOptions(system_prompt="Be brief.").invocation("Hello").user_prompt
         'Hello'
         """
+        self._check_together()
         check_type("prompt", prompt, str, "a str")
         return m.InvocationMessage(user_prompt=prompt, **self._fields_of(m.InvocationMessage))
 
 
+@made_without_a_trace
 @define(kw_only=True)
 class ExecuteCommandsOptions(_RequestOptions):
     """The options of ``execute_commands()``: those of ``QueryOptions`` that have to do with commands.
@@ -186,11 +202,9 @@ class ExecuteCommandsOptions(_RequestOptions):
     60
     """
 
-    pre_execution_downloadables: Optional[list[m.RuntimeEnvironmentDownloadableInterface]] = None
-
-    def __attrs_post_init__(self) -> None:
-        super().__attrs_post_init__()
-        self.message([])  # which says what is wrong with the rest
+    pre_execution_downloadables: Optional[list[m.RuntimeEnvironmentDownloadableInterface]] = field(
+        default=None, validator=_downloadables
+    )
 
     def message(self, commands: Sequence[m.CommandInterface]) -> m.CommandExecutionMessage:
         """The message that these options and ``commands`` make.
@@ -198,6 +212,7 @@ class ExecuteCommandsOptions(_RequestOptions):
         >>> ExecuteCommandsOptions().message([m.CommandInterface(command="ls")]).commands[0].command
         'ls'
         """
+        self._check_together()
         return m.CommandExecutionMessage(commands=list(commands), **self._fields_of(m.CommandExecutionMessage))
 
 

@@ -43,6 +43,7 @@ def hides_arguments(function: FunctionT) -> FunctionT:
 
 
 def made_without_a_trace(cls: ClassT) -> ClassT:
-    """``cls``, whose ``__init__`` hides its arguments: for a class that is made with secrets."""
-    cls.__init__ = hides_arguments(cls.__init__)  # type: ignore[misc]
+    """``cls``, which hides what it is made with, and what is set on it: for a class that holds secrets."""
+    for name in ("__init__", "__setattr__"):
+        setattr(cls, name, hides_arguments(getattr(cls, name)))
     return cls

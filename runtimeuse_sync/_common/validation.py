@@ -1,12 +1,31 @@
-"""What arguments have to be. Each error names the argument, and says what to write."""
+"""What arguments have to be. Each error names the argument, and says what to write.
+
+There is one way to check: a function ``check(name, value)`` that raises. A function calls it with what it was given,
+a class hangs it on its field by ``checked_by``, so that a change is checked as well. What only fits together with
+something else is checked where it is used.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any, Optional
+from typing import Any, Callable, Optional
+
+import attrs
+
+Check = Callable[[str, Any], None]
+
+
+def checked_by(check: Check) -> Any:
+    """``check`` as a validator of a field."""
+
+    def validate(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        check(attribute.name, value)
+
+    return validate
 
 
 def kind(value: object) -> str:
@@ -28,6 +47,79 @@ def check_type(name: str, value: object, cls: type, example: str) -> None:
     """
     if not isinstance(value, cls):
         raise TypeError(f"{name} must be {example}; got {kind(value)}")
+
+
+def _must_be(wanted: str, fits: Callable[[Any], bool]) -> Check:
+    """A check that says what to give, and never what was given: it may be a secret."""
+
+    def check(name: str, value: Any) -> None:
+        if not fits(value):
+            got = kind(value)
+            holds = " that holds something else" if wanted.startswith(f"{got} of") else ""
+            raise TypeError(f"{name} must be {wanted}; got {got}{holds}")
+
+    return check
+
+
+# --- strings, and what holds them -------------------------------------------------------------------
+
+
+def _is_string(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _are_strings(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(map(_is_string, value))
+
+
+def _is_env(value: Any) -> bool:
+    return isinstance(value, dict) and _are_strings([*value.keys(), *value.values()])
+
+
+def _holds(value: Any, cls: type) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(item, cls) for item in value)
+
+
+check_string = _must_be("a str", _is_string)
+check_optional_string = _must_be("a str or None", lambda value: value is None or _is_string(value))
+check_strings = _must_be("a list of str", _are_strings)
+check_optional_strings = _must_be("a list of str, or None", lambda value: value is None or _are_strings(value))
+check_env = _must_be("a dict of str to str, or None", lambda value: value is None or _is_env(value))
+
+
+def check_list_of(cls: type) -> Check:
+    """A check for a list of ``cls``."""
+    return _must_be(f"a list of {cls.__name__}", lambda value: _holds(value, cls))
+
+
+def check_optional_list_of(cls: type) -> Check:
+    """A check for a list of ``cls``, or None."""
+    return _must_be(f"a list of {cls.__name__}, or None", lambda value: value is None or _holds(value, cls))
+
+
+_SCHEMA = "output_format_json_schema_str"
+
+
+def check_output_schema(text: Optional[str]) -> None:
+    """Refuse an output schema that runtimes answer with a parser's error, or take in silence and ignore.
+
+    >>> check_output_schema('{"type": "object"}')
+    Traceback (most recent call last):
+    ...
+    ValueError: output_format_json_schema_str has no wrapper around the schema: write json.dumps({"type": \
+"json_schema", "schema": schema})
+    """
+    if text is None:
+        return
+    write = 'write json.dumps({"type": "json_schema", "schema": schema})'
+    try:
+        wrapper = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError(f"{_SCHEMA} is not JSON: {write}") from None
+    if not isinstance(wrapper, dict) or wrapper.get("type") != "json_schema" or "schema" not in wrapper:
+        raise ValueError(f"{_SCHEMA} has no wrapper around the schema: {write}")
+    if not isinstance(wrapper["schema"], dict):
+        raise TypeError(f"{_SCHEMA} has a schema that is no object: {write}, with a dict as the schema")
 
 
 # --- numbers ----------------------------------------------------------------------------------------
@@ -124,7 +216,9 @@ def check_logger(value: object) -> None:
 
 def check_secrets(secrets: Sequence[str]) -> None:
     """Refuse what cannot be redacted."""
-    if isinstance(secrets, (list, tuple)) and "" in secrets:  # what else it is, its message says
+    has_empty = isinstance(secrets, (list, tuple)) and "" in secrets  # what else it is, its message says
+    del secrets  # a report of the error may show the variables of its frames
+    if has_empty:
         raise ValueError("secrets_to_redact has an empty string in it, which would redact nothing: leave it out")
 
 

@@ -12,6 +12,9 @@ from typing import Any, Callable, NoReturn, TypeVar, Union, cast
 import attrs
 
 from .. import messages as m
+from .._common.plain import read_with
+from .._common.validation import kind
+from .._common.words import harmless
 from ..exceptions import ProtocolError
 from .nesting import is_too_deep
 
@@ -38,11 +41,22 @@ class RawResult:
     fields: Fields = attrs.field(repr=False)
 
 
+# Characters of a type that nobody knows: enough to say which one it is, and no more than can be kept.
+_LONGEST_TYPE = 60
+
+
+def _short(message_type: str) -> str:
+    return harmless(message_type, _LONGEST_TYPE)
+
+
 @attrs.frozen
 class UnknownMessage:
-    """A message of a type that this version does not know: runtimes grow."""
+    """A message of a type that this version does not know: runtimes grow.
 
-    message_type: str
+    Nothing of it is kept but the beginning of its type, without control characters.
+    """
+
+    message_type: str = attrs.field(converter=_short)
 
 
 Payload = Union[bytes, bytearray]
@@ -192,7 +206,7 @@ def _structure(fields: Any, cls: type[T], name: str = "") -> T:
         raise ProtocolError(fault, close_code=_BAD_PAYLOAD) from None
 
 
-def check_result_class(cls: type[m.ResultMessageInterface]) -> None:
+def check_readable(cls: type[m.ResultMessageInterface]) -> None:
     """Raise ``TypeError`` for a class that no JSON can be read into."""
     from .structuring import compiled_hook
 
@@ -208,6 +222,22 @@ def structure_result(result: RawResult, cls: type[ResultT]) -> ResultT:
         output = _structure(fields, StructuredOutputOf04, "result_message").structured_output
         fields = {**fields, "data": {"type": "structured_output", "structured_output": output}}
     return _structure(fields, cls, _tag(cls))
+
+
+@read_with
+def _read_plain(cls: type, fields: Any) -> Any:
+    """What ``from_dict`` of ``cls`` returns."""
+    from .structuring import UnfitError, structure
+
+    if type(fields) is not dict:
+        raise ValueError(f"{cls.__name__}.from_dict needs a dict; got {kind(fields)}")
+    tag = attrs.fields_dict(cls)["message_type"].default if "message_type" in attrs.fields_dict(cls) else None
+    if isinstance(tag, str) and fields.get("message_type", tag) != tag:
+        raise ValueError(f"{cls.__name__}.from_dict was given a message of another type than {tag}")
+    try:
+        return structure(fields, cls)
+    except UnfitError as error:
+        raise ValueError(f"{cls.__name__}: {error}") from None
 
 
 # --- message -> payload -----------------------------------------------------------------------------

@@ -17,10 +17,13 @@ from cattrs.cols import list_structure_factory
 from cattrs.gen import make_dict_structure_fn_from_attrs, override
 
 from .. import messages as m
+from .._common.words import harmless
 
 T = TypeVar("T")
 Hook = Callable[[Any, Any], Any]
 
+# Characters. A path has the keys of a user's own mappings in it, which a peer has chosen.
+_LONGEST_FAULT = 300
 _MISSING = "required field missing"
 # What says that a value does not fit: what hooks raise, and what cattrs makes of it or finds itself.
 _UNFIT: tuple[type[Exception], ...] = (
@@ -199,7 +202,8 @@ def structure(fields: Any, cls: type[T]) -> T:
     try:
         return _converter(explain=True).structure(fields, cls)
     except _UNFIT as error:
-        raise UnfitError(transform_error(error, format_exception=_describe)[0].replace(" @ ", " at ")) from None
+        fault = transform_error(error, format_exception=_describe)[0].replace(" @ ", " at ")
+        raise UnfitError(harmless(fault, _LONGEST_FAULT)) from None
 
 
 def _describe(error: BaseException, _: Optional[type]) -> str:

@@ -183,8 +183,8 @@ def test_so_does_a_stream_of_them(secrets: list[str], piece: str) -> None:
 
     def feed() -> None:
         stream = RedactedStream(Redactor(secrets))
-        for at in range(0, len(raw), 65536):
-            stream.feed(raw[at : at + 65536])
+        for at in range(0, len(raw), 8192):
+            stream.feed(raw[at : at + 8192])
         stream.flush()
 
     took, peak = measured(feed)

@@ -18,6 +18,8 @@ import pytest
 
 from runtimeuse_sync import exceptions as e
 from runtimeuse_sync import messages as m
+from runtimeuse_sync._protocol.nesting import MAX_DEPTH
+from runtimeuse_sync.usage import Usage
 
 RESULT = m.ResultMessageInterface(data=m.TextResult(text="done"), metadata={"cost": 1})
 FAILED = [m.CommandResultItem(command="a", exit_code=0), m.CommandResultItem(command="b", exit_code=3, stdout="no")]
@@ -32,17 +34,21 @@ SPECIMENS: list[tuple[e.RuntimeUseError, str, dict[str, Any]]] = [
         "boom",
         {"error": "boom", "metadata": {"tool": "grep"}, "result": RESULT},
     ),
-    (e.CommandFailedError(results=FAILED), "command 2 failed with exit code 3", {"results": FAILED}),
+    (
+        e.CommandFailedError(results=FAILED),
+        "command 2 failed with exit code 3 (.results has all of it); its output ends:\n  | no",
+        {"results": FAILED},
+    ),
     (e.CancelledException(), "the call was cancelled", {}),
     (e.CancelledException("by hand"), "by hand", {}),
     (e.InvocationTimeoutError(timeout=30), "no result within the timeout of 30 s", {"timeout": 30}),
     (e.InvocationTimeoutError(timeout=0.25), "no result within the timeout of 0.25 s", {"timeout": 0.25}),
     (e.IdleTimeoutError(timeout=5), "nothing came from the runtime for 5 s (idle_timeout)", {"timeout": 5}),
-    (e.ConnectionFailedError("refused"), "refused", {"status": None, "reason": None}),
+    (e.ConnectionFailedError("refused"), "refused", {"status": None, "reason": None, "retry_after": None}),
     (
-        e.ConnectionFailedError("HTTP 502", status=502, reason="Bad Gateway"),
+        e.ConnectionFailedError("HTTP 502", status=502, reason="Bad Gateway", retry_after=5.0),
         "HTTP 502",
-        {"status": 502, "reason": "Bad Gateway"},
+        {"status": 502, "reason": "Bad Gateway", "retry_after": 5.0},
     ),
     (
         e.ConnectionLostError(),
@@ -158,6 +164,74 @@ def test_a_failed_command_is_told_by_its_place_and_not_by_its_text() -> None:
     assert "s3cret" not in repr(error)
     assert error.results == results
     assert error.results is not results
+
+
+HOSTILE = "no\x1b]0;title\x07 \x1b[2Jway\r\n2026-01-01 INFO all is well\u2028\u202e"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        e.AgentRuntimeError(HOSTILE),
+        e.ConnectionLostError(code=1011, reason=HOSTILE),
+        e.ConnectionFailedError(HOSTILE, status=502, reason=HOSTILE),
+        e.ProtocolError(HOSTILE),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_peer_s_words_neither_forge_a_line_nor_steer_a_terminal(error: Exception) -> None:
+    said = str(error)
+    assert "no way 2026-01-01 INFO all is well" in said
+    assert said.isprintable()
+    assert str(pickle.loads(pickle.dumps(error))) == said
+
+
+def test_the_attributes_have_them_as_they_came() -> None:
+    assert e.AgentRuntimeError(HOSTILE).error == HOSTILE
+    assert e.ConnectionLostError(reason=HOSTILE).reason == HOSTILE
+
+
+def test_a_long_error_is_cut_in_the_message_alone() -> None:
+    error = e.AgentRuntimeError("x" * 1_000_000)
+    assert str(error) == "x" * 10_000 + "…"
+    assert len(error.error) == 1_000_000
+
+
+def test_the_end_of_a_failed_command_s_output_is_shown_line_by_line() -> None:
+    output = "".join(f"line {n}\n" for n in range(1000)) + HOSTILE + "\n\n"
+    said = str(e.CommandFailedError(results=[m.CommandResultItem(command="a", exit_code=2, stdout=output)]))
+    assert said.startswith(
+        "command 1 failed with exit code 2 (.results has all of it); its output ends:\n  | line 992\n"
+    )
+    assert said.endswith("\n  | line 999\n  | no way\n  | 2026-01-01 INFO all is well")
+    assert all(line.isprintable() for line in said.splitlines())
+
+
+def test_what_went_to_stderr_is_shown_where_it_is_known() -> None:
+    results = [m.CommandResultItem(command="a", exit_code=2, stdout="working")]
+    assert str(e.CommandFailedError(results=results, stderr="no space\n")).endswith("; its output ends:\n  | no space")
+
+
+def test_little_is_shown_of_much_output() -> None:
+    for piece in ("x", "x\n", "\n", "\x1b[31m"):
+        results = [m.CommandResultItem(command="a", exit_code=-1, stdout=piece * 1_000_000)]
+        said = str(e.CommandFailedError(results=results))
+        assert len(said) < 3_000
+        assert "prints more than 1 MiB on stdout or stderr; let it write to a file, or print less" in said
+
+
+def test_what_a_failed_run_took() -> None:
+    assert e.AgentRuntimeError("e", {"num_turns": 3}).usage == Usage(turns=3)
+    assert e.CommandFailedError(results=FAILED).usage == Usage()
+
+
+def test_metadata_as_deep_as_a_peer_can_send_it_is_no_burden() -> None:
+    deep: Any = "end"
+    for _ in range(MAX_DEPTH):
+        deep = {"a": deep}
+    error = e.AgentRuntimeError("boom", deep)
+    assert pickle.loads(pickle.dumps(error)).metadata == copy.deepcopy(error).metadata == deep
+    assert repr(error.metadata).count("a") == MAX_DEPTH
 
 
 # --- there and back -------------------------------------------------------------------------------------------

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
-from typing import Any
+import traceback
+from typing import Any, Optional
 
 import attrs
 import pytest
@@ -92,7 +93,7 @@ def test_the_base_can_be_made_for_a_message_of_one_s_own() -> None:
 @each_class
 def test_fields_are_given_by_name(cls: type) -> None:
     with pytest.raises(TypeError, match="positional"):
-        cls("positional")
+        cls(*["positional"] * (2 if cls is m.CommandInterface else 1))
     with pytest.raises(TypeError, match="unexpected keyword"):
         make(cls, misspelt=1)
 
@@ -100,7 +101,7 @@ def test_fields_are_given_by_name(cls: type) -> None:
 @each_class
 def test_a_field_that_is_needed_cannot_be_left_out(cls: type) -> None:
     for name in NEEDS[cls]:
-        with pytest.raises(TypeError, match=f"missing 1 required keyword-only argument: '{name}'"):
+        with pytest.raises(TypeError, match=f"missing 1 required (keyword-only|positional) argument: '{name}'"):
             cls(**{field: value for field, value in NEEDS[cls].items() if field != name})
 
 
@@ -234,6 +235,25 @@ def test_a_change_is_checked_too() -> None:
     assert message.model == "m"
 
 
+def test_the_line_of_a_command_may_be_given_by_its_place() -> None:
+    assert m.CommandInterface("ls", cwd="/") == m.CommandInterface(command="ls", cwd="/")
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (0, None),
+        (3, "exit code 3"),
+        (-9, "exit code -9"),
+        (-1, "exit code -1: the runtime ended it, as it does with a"),
+    ],
+)
+def test_how_a_command_failed_in_words(code: int, said: Optional[str]) -> None:
+    failure = m.CommandResultItem(command="c", exit_code=code).failure
+    assert (failure is None) == (said is None)
+    assert failure is None or said is None or failure.startswith(said)
+
+
 # --- what is not shown ----------------------------------------------------------------------------------------
 
 
@@ -284,3 +304,40 @@ def test_nor_is_it_in_the_error_where_it_has_the_wrong_type(cls: type, name: str
         make(cls, **{name: bad})
     assert SECRET not in str(caught.value)
     assert SECRET not in repr(caught.value.args)
+    assert_no_frame_shows_it(caught.value)
+
+
+def assert_no_frame_shows_it(error: BaseException) -> None:
+    """But for those of the tests, which hold it in their own variables."""
+    assert error.__traceback__ is not None
+    report = traceback.TracebackException(
+        type(error), error, error.__traceback__.tb_next, capture_locals=True, lookup_lines=False
+    )
+    while report.stack and report.stack[0].filename == __file__:
+        del report.stack[0]
+    assert report.stack
+    assert SECRET not in "".join(report.format())
+
+
+@pytest.mark.parametrize(
+    ("cls", "name", "bad"),
+    [
+        (m.InvocationMessage, "secrets_to_redact", SECRET),
+        (m.CommandInterface, "env", SECRET),
+        (m.ArtifactUploadResult, "presigned_url", SECRET.encode()),
+    ],
+)
+def test_nor_where_it_is_set(cls: type, name: str, bad: Any) -> None:
+    made = make(cls)
+    with pytest.raises(TypeError, match=name) as caught:
+        setattr(made, name, bad)
+    assert_no_frame_shows_it(caught.value)
+
+
+def test_nor_where_something_else_is_wrong() -> None:
+    with pytest.raises(TypeError, match="source_id") as caught:
+        make(m.InvocationMessage, agent_env={"TOKEN": SECRET}, source_id=5)
+    assert_no_frame_shows_it(caught.value)
+    with pytest.raises(TypeError, match="unexpected keyword") as caught:
+        make(m.InvocationMessage, agent_env={"TOKEN": SECRET}, misspelt=5)
+    assert_no_frame_shows_it(caught.value)

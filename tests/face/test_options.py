@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import logging
 import threading
+import traceback
 from typing import Any, Callable, get_type_hints
 
 import attrs
 import pytest
 
+from runtimeuse_sync import Client
 from runtimeuse_sync import messages as m
 from runtimeuse_sync.options import (
     CallOptions,
@@ -129,12 +131,73 @@ def test_what_bounds_the_call_is_handed_on(options: Options) -> None:
     assert options(artifacts_dirs=["/out"], **given).call_options() == CallOptions(**given)
 
 
+def use(options: Any) -> None:
+    """As a call does."""
+    options.call_options()
+    _ = options.invocation("u") if isinstance(options, QueryOptions) else options.message(COMMANDS)
+
+
 @each_class
-def test_options_are_checked_again_when_they_are_used(options: Options) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"), [("timeout", -1), ("idle_timeout", True), ("source_id", 5), ("on_heartbeat", coroutine)]
+)
+def test_a_change_of_options_is_checked_at_once(options: Options, name: str, value: Any) -> None:
     changed = options()
-    changed.timeout = -1
-    with pytest.raises(ValueError, match="timeout"):
-        changed.call_options()
+    with pytest.raises((TypeError, ValueError), match=name):
+        setattr(changed, name, value)
+    assert getattr(changed, name) is None
+    use(changed)
+
+
+@each_class
+@pytest.mark.parametrize("used", ["call_options", "message"])
+def test_what_has_to_fit_together_is_checked_again_when_it_is_used(options: Options, used: str) -> None:
+    changed = options()
+    changed.artifacts_dirs = ["/out"]  # alone it cannot be refused: the callback may come next
+    with pytest.raises(ValueError, match="^artifacts_dirs needs on_artifact_upload_request"):
+        changed.call_options() if used == "call_options" else use(changed)
+    changed.on_artifact_upload_request = nothing
+    use(changed)
+    changed.secrets_to_redact.append("")
+    with pytest.raises(ValueError, match="^secrets_to_redact has an empty string in it"):
+        use(changed)
+
+
+@each_class
+def test_what_was_put_into_a_list_is_checked_when_it_is_used(options: Options) -> None:
+    changed = options()
+    changed.secrets_to_redact.append(5)
+    with pytest.raises(TypeError, match="^secrets_to_redact must be a list of str"):
+        use(changed)
+
+
+WRITE = r'write json\.dumps\(\{"type": "json_schema", "schema": schema\}\)'
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "said"),
+    [
+        ("", ValueError, f"is not JSON: {WRITE}$"),
+        ("{'type': 'json_schema'}", ValueError, f"is not JSON: {WRITE}$"),
+        ("[" * 100_000, ValueError, f"is not JSON: {WRITE}$"),
+        ("{}", ValueError, f"has no wrapper around the schema: {WRITE}$"),
+        ("[]", ValueError, f"has no wrapper around the schema: {WRITE}$"),
+        ('{"type": "object", "properties": {}}', ValueError, f"has no wrapper around the schema: {WRITE}$"),
+        ('{"type": "json_schema"}', ValueError, f"has no wrapper around the schema: {WRITE}$"),
+        ('{"type": "json_schema", "schema": "{}"}', TypeError, f"has a schema that is no object: {WRITE}"),
+    ],
+    ids=range(8),
+)
+def test_an_output_schema_that_no_runtime_takes_is_refused(text: str, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=f"^output_format_json_schema_str {said}"):
+        QueryOptions(system_prompt="s", output_format_json_schema_str=text)
+    changed = QueryOptions(system_prompt="s")
+    changed.output_format_json_schema_str = text
+    with pytest.raises(error, match=said):
+        changed.invocation("u")
+    invocation = m.InvocationMessage(system_prompt="s", user_prompt="u", output_format_json_schema_str=text)
+    with pytest.raises(error, match=said):
+        Client("ws://localhost:1").stream(invocation)
 
 
 @each_class
@@ -206,6 +269,25 @@ def test_secrets_and_callbacks_are_not_in_a_repr(options: Options) -> None:
     assert "source_id='run-1'" in shown
 
 
+@each_class
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"secrets_to_redact": "s3cret"}, "secrets_to_redact must be a list of str"),
+        ({"secrets_to_redact": ["s3cret", ""]}, "secrets_to_redact has an empty string"),
+        ({"secrets_to_redact": ["s3cret"], "timeout": 0}, "timeout must be"),
+        ({"secrets_to_redact": ["s3cret"], "artifacts_dirs": ["/out"]}, "artifacts_dirs needs"),
+    ],
+)
+def test_no_frame_of_a_refusal_shows_a_secret(options: Options, given: dict[str, Any], said: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=said) as caught:
+        options(**given)
+    report = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    inside = [frame for frame in report.stack if frame.filename != __file__]
+    assert inside
+    assert "s3cret" not in "".join(str(frame.locals) for frame in inside)
+
+
 # --- the messages that options make ---------------------------------------------------------------------------
 
 COMMANDS = [m.CommandInterface(command="make")]
@@ -222,7 +304,7 @@ def test_a_query_makes_an_invocation() -> None:
     given = {
         "system_prompt": "Be brief.",
         "model": "m",
-        "output_format_json_schema_str": "{}",
+        "output_format_json_schema_str": '{"type": "json_schema", "schema": {}}',
         "agent_env": {"A": "b"},
         "pre_agent_downloadables": DOWNLOADS,
         "pre_agent_invocation_commands": COMMANDS,

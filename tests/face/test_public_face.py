@@ -73,6 +73,7 @@ OF_OUR_OWN = {
     "Session",
     "Tick",
     "Transport",
+    "Usage",
     "WebSocketTransport",
 }
 

@@ -116,8 +116,8 @@ def test_commands_may_be_any_iterable() -> None:
     transport = Brings([])
     with pytest.raises(ValueError, match="got an empty one"):
         Client(transport=transport).execute_commands(iter([]))  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"as in \[CommandInterface\(command=\"ls\"\)\]; got a str in it$"):
-        Client(transport=transport).execute_commands(["ls"])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match=r"as in \[CommandInterface\(command=\"ls\"\)\]; got a int in it$"):
+        Client(transport=transport).execute_commands(["ls", 5])  # type: ignore[list-item]
     for wrong in ("ls", CommandInterface(command="ls"), 5):
         with pytest.raises(TypeError, match=f"got a {type(wrong).__name__}$"):
             Client(transport=transport).execute_commands(wrong)  # type: ignore[arg-type]

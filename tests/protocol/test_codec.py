@@ -7,8 +7,10 @@ import enum
 import importlib.util
 import json
 import random
+import re
 import sys
 import traceback
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any, Optional, Union
 from unittest import mock
@@ -20,12 +22,13 @@ from hypothesis import strategies as st
 
 import runtimeuse_sync
 from runtimeuse_sync import messages as m
+from runtimeuse_sync._common.plain import Plain
 from runtimeuse_sync._protocol import codec as _codec
 from runtimeuse_sync._protocol import structuring as _structuring
 from runtimeuse_sync._protocol.codec import (
     RawResult,
     UnknownMessage,
-    check_result_class,
+    check_readable,
     decode_client_message,
     decode_runtime_message,
     encode,
@@ -33,6 +36,7 @@ from runtimeuse_sync._protocol.codec import (
 )
 from runtimeuse_sync._protocol.frames import FrameDecoder
 from runtimeuse_sync.exceptions import ProtocolError, RuntimeUseError
+from runtimeuse_sync.usage import Usage
 
 # The parser that the module found, and its own. Without orjson they are the same one.
 PARSERS = {"orjson": _codec._parse, "json": _codec._parse_strictly}
@@ -460,6 +464,36 @@ def test_what_is_not_json_is_said_to_be_so_only_once_it_is_not_utf_8() -> None:
     assert refusal_of(decode_runtime_message, b"{nonsense \xff") == "invalid UTF-8 at byte 10 of a message"
 
 
+# --- what is kept of a peer's words ----------------------------------------------------------------------
+
+
+def test_of_an_unknown_type_its_beginning_is_kept() -> None:
+    kept = decode_runtime_message(payload_of("\x1b[2J" + "x" * 1_000_000, {"more": "y" * 1_000_000}))
+    assert isinstance(kept, UnknownMessage)
+    assert kept.message_type == "x" * 56 + "…"
+
+
+def test_a_hundred_messages_of_unknown_types_take_next_to_nothing() -> None:
+    tracemalloc.start()
+    kept = [decode_runtime_message(payload_of(f"{n}" + "x" * 1_000_000, {})) for n in range(20)]
+    size = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert len({message.message_type for message in kept if isinstance(message, UnknownMessage)}) == 20
+    assert size < 200_000
+
+
+@attrs.define
+class Counted(m.ResultMessageInterface):
+    counts: dict[str, int] = attrs.field(factory=dict)
+
+
+def test_a_path_has_a_peer_s_keys_short_and_harmless() -> None:
+    said = refusal_of(result, {"data": DATA, "counts": {"a\r\n\x1b[2Jb" + "k" * 10_000: None}}, Counted)
+    assert said.startswith("result_message: expected an integer, got null at $.counts[")
+    assert said.isprintable()
+    assert len(said) < 400
+
+
 # --- results --------------------------------------------------------------------------------------------
 
 
@@ -525,7 +559,7 @@ class Grade(enum.Enum):
 
 
 @attrs.define
-class Usage:
+class CountedUsage:
     tokens: int
     models: list[str] = attrs.field(factory=list)
 
@@ -536,7 +570,7 @@ class Scored(m.ResultMessageInterface):
 
     custom_score: float = 0.0
     grade: Optional[Grade] = None
-    usage: Optional[Usage] = None
+    usage: Optional[CountedUsage] = None
     flags: dict[str, str] = attrs.field(factory=dict)
     is_final: bool = True
     extra: Any = None
@@ -562,7 +596,7 @@ def test_a_class_of_the_user_receives_fields_of_its_own() -> None:
         metadata={"a": 1},
         custom_score=0.9,
         grade=Grade.GOOD,
-        usage=Usage(3, ["a"]),
+        usage=CountedUsage(3, ["a"]),
         flags={"a": "b"},
         is_final=False,
         extra=[1, {"a": None}],
@@ -688,9 +722,9 @@ def test_no_exception_of_cattrs_reaches_the_user() -> None:
 
 
 def test_a_class_that_no_json_can_be_read_into_is_refused_before_there_is_any() -> None:
-    check_result_class(Scored)
+    check_readable(Scored)
     with pytest.raises(TypeError, match="^Undecided has a field whose type cannot be read from JSON: "):
-        check_result_class(Undecided)
+        check_readable(Undecided)
 
 
 # --- nothing of the payload in an error -----------------------------------------------------------------------
@@ -967,6 +1001,71 @@ def test_a_result_that_a_runtime_writes_a_client_reads(message: Any) -> None:
     raw = decode_runtime_message(encode(message))
     assert isinstance(raw, RawResult)
     assert structure_result(raw, m.ResultMessageInterface) == message
+
+
+# --- plain data -----------------------------------------------------------------------------------------------
+
+parts = st.one_of(
+    st.builds(m.TextResult, text=texts),
+    st.builds(m.StructuredOutputResult, structured_output=st.dictionaries(texts, values, max_size=3)),
+    st.builds(m.CommandResultItem, command=texts, exit_code=st.integers(-9, 9), stdout=maybe),
+    st.builds(m.CommandInterface, command=texts, cwd=maybe, env=envs),
+    st.builds(m.RuntimeEnvironmentDownloadableInterface, download_url=texts, working_dir=texts),
+    st.builds(m.ArtifactUploadResult, presigned_url=texts, content_type=texts),
+    st.builds(m.AgentRuntimeMessageInterface, message_type=texts),
+    st.builds(lambda found: m.QueryResult(data=found.data, metadata=found.metadata), results),
+    st.builds(
+        m.CommandExecutionResult,
+        results=st.lists(st.builds(m.CommandResultItem, command=texts, exit_code=st.integers(-9, 9)), max_size=3),
+    ),
+    st.builds(Usage, input_tokens=st.none() | st.integers(0), cost_usd=st.none() | st.floats(0, 1e9), session_id=maybe),
+)
+
+
+@given(client_messages | runtime_messages | results | parts)
+def test_plain_data_there_and_back(message: Any) -> None:
+    plain = message.to_dict()
+    again = type(message).from_dict(json.loads(json.dumps(plain)))
+    assert again == message
+    assert type(again) is type(message)
+    assert again.to_dict() == plain
+
+
+def test_so_has_every_class_of_messages_and_results() -> None:
+    classes = {cls for cls in vars(m).values() if isinstance(cls, type) and attrs.has(cls)}
+    assert all(issubclass(cls, Plain) for cls in classes)
+    assert not hasattr(m.TextResult(text="t"), "__dict__")
+
+
+def test_so_has_a_class_of_the_user() -> None:
+    scored = Scored(data=m.TextResult(text="t"), grade=Grade.GOOD, usage=CountedUsage(3, ["a"]), extra=[1, {"a": None}])
+    plain = scored.to_dict()
+    assert plain["grade"] == "good"
+    assert Scored.from_dict(json.loads(json.dumps(plain))) == scored
+
+
+def test_plain_data_has_what_a_repr_hides() -> None:
+    assert m.ArtifactUploadResult(presigned_url=SECRET, content_type="c").to_dict()["presigned_url"] == SECRET
+
+
+@pytest.mark.parametrize(
+    ("cls", "fields", "said"),
+    [
+        (m.QueryResult, [], "QueryResult.from_dict needs a dict; got a list"),
+        (m.QueryResult, {}, "QueryResult: required field missing at $.data"),
+        (
+            m.QueryResult,
+            {"data": {"type": SECRET}},
+            "QueryResult: expected 'text' or 'structured_output', got a string",
+        ),
+        (m.TextResult, {"text": 5}, "TextResult: expected a string, got a number at $.text"),
+        (m.CancelMessage, {"message_type": SECRET}, "CancelMessage.from_dict was given a message of another type than"),
+    ],
+)
+def test_what_is_no_plain_data_of_a_class(cls: Any, fields: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}") as caught:
+        cls.from_dict(fields)
+    assert SECRET not in str(caught.value)
 
 
 # --- the two parsers ------------------------------------------------------------------------------------------

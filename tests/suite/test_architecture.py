@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2] / PACKAGE
 ORDER = {
     "": (
         "_common",
+        "usage",
         "exceptions",
         "messages",
         "options",
@@ -49,6 +50,7 @@ ORDER = {
         "words",
         "hosts",
         "tracebacks",
+        "plain",
     ),
     "_protocol": ("frames", "nesting", "structuring", "codec", "exchange"),
     "_connection": (
@@ -75,6 +77,7 @@ ORDER = {
         "cancellation",
         "limits",
         "ticker",
+        "arguments",
         "callbacks",
         "conversions",
         "in_flight",
@@ -83,6 +86,7 @@ ORDER = {
         "lending",
         "cancelling",
         "request_loop",
+        "stderr_tail",
         "readiness",
     ),
     "web": ("_encoding", "_asynchronous", "__init__"),
@@ -153,7 +157,7 @@ CORE = ORDER[""][: ORDER[""].index("__init__") + 1]
 
 # What only the named modules of the core import, from outside the package.
 SOLE_USERS = {
-    "json": ("_protocol/codec",),
+    "json": ("_protocol/codec", "_common/validation"),
     "orjson": ("_protocol/codec",),
     "cattrs": ("_protocol/structuring",),
     "websocket": ("_connection/upgrade",),

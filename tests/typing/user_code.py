@@ -260,6 +260,6 @@ def mistakes(client: Client) -> None:
     client.query("Hello", timeout="60")  # type: ignore[arg-type]
     client.execute_commands([CommandInterface(command="ls")], model="large")  # type: ignore[call-arg]
     client.stream("Hello", result_message_cls=ResultMessageInterface)  # type: ignore[call-overload]
-    client.execute_commands(["ls"])  # type: ignore[list-item]
+    client.execute_commands([5])  # type: ignore[list-item]
     InvocationMessage(system_prompt="Be brief.")  # type: ignore[call-arg]
     CommandExecutionMessage(commands=CommandInterface(command="ls"))  # type: ignore[arg-type]

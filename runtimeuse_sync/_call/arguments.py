@@ -1,0 +1,45 @@
+"""What a call is given beside its options, checked before anything is sent."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+
+from .. import messages as m
+from .._common.validation import kind
+from .._protocol import codec
+
+
+def check_result_class(cls: Any) -> None:
+    """Refuse a result class whose fields attrs does not know of: they would stay empty in silence."""
+    if not (isinstance(cls, type) and issubclass(cls, m.ResultMessageInterface)):
+        raise TypeError("result_message_cls must be ResultMessageInterface or a subclass of it")
+    known = attrs.fields_dict(cls)
+    for base in cls.__mro__[: cls.__mro__.index(m.ResultMessageInterface)]:
+        unknown = [name for name in _annotated(base) if name not in known]
+        if unknown:
+            raise TypeError(f"{base.__name__} annotates {unknown[0]} but is no attrs class: put @attrs.define above it")
+    if cls is not m.ResultMessageInterface:
+        codec.check_readable(cls)
+
+
+def _annotated(cls: type) -> list[str]:
+    # Until 3.9 the attribute falls back to a base's; from 3.14 on the dictionary has it no more.
+    own = cls.__annotations__ if sys.version_info >= (3, 10) else cls.__dict__.get("__annotations__", {})  # noqa: RUF063
+    return [name for name, kind in own.items() if "ClassVar" not in str(kind)]
+
+
+def checked_commands(commands: Any) -> list[m.CommandInterface]:
+    wanted = 'commands must be a list of CommandInterface, as in [CommandInterface(command="ls")]'
+    if isinstance(commands, (str, m.CommandInterface)) or not isinstance(commands, Iterable):
+        raise TypeError(f"{wanted}; got {kind(commands)}")
+    found = [m.CommandInterface(command) if isinstance(command, str) else command for command in commands]
+    for command in found:
+        if not isinstance(command, m.CommandInterface):
+            raise TypeError(f"{wanted}; got {kind(command)} in it")
+    if not found:
+        raise ValueError(f"{wanted}; got an empty one")
+    return found
