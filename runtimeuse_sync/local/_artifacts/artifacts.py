@@ -26,7 +26,7 @@ class Outbox(Protocol):
     def redactor(self) -> Redactor:
         """Takes the client's secrets out."""
 
-    def send(self, message: AgentRuntimeMessageInterface) -> None:
+    def send(self, message: AgentRuntimeMessageInterface) -> object:
         """Send a message; may wait until the client has read earlier ones."""
 
     def error(self, error: str, metadata: Optional[dict[str, Any]] = None) -> None:

@@ -13,7 +13,7 @@ from typing import IO, Callable, Optional, Union
 
 from ..._common.redaction import RedactedStream, Redactor
 from ...exceptions import CancelledException
-from .processes import Processes
+from .processes import Process, Processes
 
 Emit = Callable[[str], None]
 
@@ -106,7 +106,7 @@ def _start(
     cwd: Optional[str],
     env: Optional[Mapping[str, str]],
     stdin: Optional[IO[bytes]],
-) -> subprocess.Popen[bytes]:
+) -> Process:
     source = subprocess.DEVNULL if stdin is None else stdin
     try:
         return processes.start(command, cwd=cwd, env=env, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -118,7 +118,7 @@ def _start(
         ) from None
 
 
-def _wait(process: subprocess.Popen[bytes], cancelled: threading.Event) -> int:
+def _wait(process: Process, cancelled: threading.Event) -> int:
     while not cancelled.is_set():
         try:
             return process.wait(timeout=_POLL)
