@@ -13,14 +13,15 @@ _ANSWER = (
     b"Content-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s"
 )
 
-# Seconds in which a client may read the answer; and how many may do so at once, so that the oldest has to go.
+# Seconds in which a client may ask and read the answer; and how many may do so at once, so that the oldest has to go.
 _LINGER = 2.0
 _MOST = 32
 
 
 class Refusals:
-    """Sockets of refused clients, open until they have read why: to close at once could take the answer from them.
+    """Sockets of refused clients, open until they have asked, and have read why they get nothing.
 
+    An answer before the request confuses some clients, and to close at once could take the answer from them.
     Used on the thread of the selector, and never waits.
     """
 
@@ -28,29 +29,37 @@ class Refusals:
         self._selector = selector
         # In the order of their deadlines.
         self._deadlines: dict[socket.socket, float] = {}
+        # What they have not been told yet.
+        self._answers: dict[socket.socket, bytes] = {}
 
     def add(self, client: socket.socket, reason: str) -> None:
         """Refuse ``client``."""
-        self._deadlines[client] = time.monotonic() + _LINGER
         client.setblocking(False)
-        with suppress(OSError):
-            text = reason.encode()
-            client.send(_ANSWER % (len(text), text))
-            client.shutdown(socket.SHUT_WR)
         self._selector.register(client, selectors.EVENT_READ)
+        self._deadlines[client] = time.monotonic() + _LINGER
+        self._answers[client] = _ANSWER % (len(reason), reason.encode())
         if len(self._deadlines) > _MOST:
             self._drop(next(iter(self._deadlines)))
 
     def look(self, ready: socket.socket) -> None:
-        """Read what ``ready``, one of the refused, still says; drop it if that was all."""
+        """Read what ``ready``, one of the refused, says; drop it if that was all."""
         try:
             is_there = bool(ready.recv(64 * 1024))
         except BlockingIOError:
-            is_there = True
+            return
         except OSError:
             is_there = False
-        if not is_there:
+        if is_there:
+            self._answer(ready)
+        else:
             self._drop(ready)
+
+    def _answer(self, client: socket.socket) -> None:
+        answer = self._answers.pop(client, None)
+        if answer:
+            with suppress(OSError):
+                client.send(answer)
+                client.shutdown(socket.SHUT_WR)
 
     def __contains__(self, client: object) -> bool:
         return client in self._deadlines
@@ -70,6 +79,7 @@ class Refusals:
             self._drop(client)
 
     def _drop(self, client: socket.socket) -> None:
+        self._answer(client)
         del self._deadlines[client]
         self._selector.unregister(client)
         client.close()
