@@ -66,6 +66,7 @@ ORDER = {
         "listener",
         "outbox",
         "settings",
+        "schema",
         "request",
         "session",
     ),

@@ -31,6 +31,7 @@ from .._processes.processes import Processes
 from .._transfers.downloads import DownloadError, fetch
 from ..handlers import HandlerResult
 from .outbox import Outbox
+from .schema import check_schema
 from .settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -165,6 +166,8 @@ class Request:
             return ErrorMessageInterface(error=f"internal error: {type(error).__name__}")
 
     def _invocation(self, message: InvocationMessage) -> AgentRuntimeMessageInterface:
+        if message.output_format_json_schema_str is not None:
+            _check_schema(message.output_format_json_schema_str)
         self._fetch(message.pre_agent_downloadables)
         self._run_around("pre-agent", message.pre_agent_invocation_commands)
         self._phase = "agent"
@@ -231,6 +234,13 @@ class Request:
             _log_origin("the handler", error)
             metadata = error.metadata if isinstance(error, AgentRuntimeError) else None
             raise _FailedError(str(error) or type(error).__name__, metadata) from None
+
+
+def _check_schema(text: str) -> None:
+    try:
+        check_schema(text)
+    except ValueError as error:
+        raise _FailedError(str(error)) from None
 
 
 def _log_origin(where: str, error: BaseException) -> None:
