@@ -13,8 +13,11 @@ from .test_session import StartPeer
         ("", "Unexpected end of JSON input"),
         ('{"type": ', "Unexpected end of JSON input"),
         ("<schema>", "Unexpected token '<', \"<schema>\" is not valid JSON"),
-        ("{} x" + 40 * "y", "Unexpected token 'x', \"{} xyyyyyyyyy\"... is not valid JSON"),
-        ('{"type": "json_schema", oh no}', 'Unexpected token \'o\', ..."_schema", oh no}" is not valid JSON'),
+        ("<" * 40, "Unexpected token '<', \"<<<<<<<<<<\"... is not valid JSON"),
+        ('{"type": "json_schema", "x": oh no}', 'Unexpected token \'o\', ..."ma", "x": oh no}" is not valid JSON'),
+        ("{} x" + 40 * "y", "Unexpected non-whitespace character after JSON at position 3"),
+        ('{"type" 1}', "Expected ':' after property name in JSON at position 8"),
+        ('{"type": "json_schema", oh no}', "Expected double-quoted property name in JSON at position 24"),
         ("[" * 100_000, "the output schema is too large to be read as JSON"),
     ],
 )
