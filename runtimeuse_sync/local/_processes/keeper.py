@@ -46,11 +46,13 @@ class Process:
     Attributes:
         pid (int): its number.
         stdin, stdout, stderr: this end of the pipes that were asked for.
+        owner: what has to live as long as this, since the process would end with it.
     """
 
     def __init__(self, pid: int, status: int, stdin: Any, stdout: Any, stderr: Any) -> None:
         self.pid = pid
         self.returncode: Optional[int] = None
+        self.owner: Optional[object] = None
         self.stdin: Optional[IO[bytes]] = stdin
         self.stdout: Optional[IO[bytes]] = stdout
         self.stderr: Optional[IO[bytes]] = stderr
@@ -90,6 +92,7 @@ class Process:
 
     def forget(self) -> None:
         """Give up what its end would be told by."""
+        self.owner = None
         status, self._status = self._status, None
         if status is not None:
             os.close(status)
@@ -204,11 +207,15 @@ class Keeper:
         """End all processes, and the keeper."""
         self._channel.close()
         if self._interpreter:
-            with suppress(subprocess.TimeoutExpired):
+            try:
                 self._interpreter.wait(_KILL_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                # Those below it see its end, and end what they keep.
+                self._interpreter.kill()
+                self._interpreter.wait()
 
     def _say(self, message: bytes, *descriptors: int, flags: int = 0) -> None:
-        socket.send_fds(self._channel, [message], descriptors, flags | socket.MSG_NOSIGNAL)
+        program.say(self._channel, message, descriptors, flags)
 
 
 class _Ends:

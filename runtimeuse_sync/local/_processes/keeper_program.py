@@ -26,7 +26,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 # What the first byte of a message asks for; what the descriptors that come with it are.
@@ -34,9 +34,6 @@ START = b"s"  # a file with the command, its standard streams, a pipe for its st
 FORK = b"f"  # the channel of the new keeper
 KILL = b"k"  # optionally: a pipe that is closed when all are ended
 RELEASE = b"r"  # nothing; end when the last process has ended by itself
-
-# Descriptors that one message carries at most.
-MOST_DESCRIPTORS = 5
 
 # What goes through a status pipe: first the process's number, or minus the errno if it could not be started; then,
 # at its end, its exit code, or minus the signal that ended it.
@@ -53,6 +50,24 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 # A process in a table of processes: its number, and when it started, which tells it from a later one of that number.
 Identity = tuple[int, int]
+
+
+# How descriptors are packed: the most that one message has, and the size of one.
+_MOST_DESCRIPTORS = 5
+_DESCRIPTOR = struct.Struct("=i")
+
+
+def say(channel: socket.socket, message: bytes, descriptors: Sequence[int], flags: int = 0) -> None:
+    """Send a message. As ``socket.send_fds``, which takes flags and leaves them out."""
+    packed = b"".join(map(_DESCRIPTOR.pack, descriptors))
+    channel.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, packed)], flags | socket.MSG_NOSIGNAL)
+
+
+def receive(channel: socket.socket) -> tuple[bytes, list[int]]:
+    """A message and its descriptors, which no command inherits; an empty one is the end."""
+    room = socket.CMSG_LEN(_MOST_DESCRIPTORS * _DESCRIPTOR.size)
+    message, ancillary, _, _ = channel.recvmsg(1, room, socket.MSG_CMSG_CLOEXEC)
+    return message, [number for _, _, data in ancillary for (number,) in _DESCRIPTOR.iter_unpack(data)]
 
 
 class Keeper:
@@ -85,6 +100,9 @@ class Keeper:
             if self._is_released and not self._has_children():
                 return
         self._end_tree()
+        # They have nothing left to keep. One may be stopped, and would stay.
+        for keeper in self._keepers:
+            os.kill(keeper, signal.SIGKILL)
 
     def _has_children(self) -> bool:
         try:
@@ -97,7 +115,7 @@ class Keeper:
 
     def _take(self) -> bool:
         try:
-            message, descriptors, _, _ = socket.recv_fds(self._channel, 1, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+            message, descriptors = receive(self._channel)
         except OSError:
             return False
         try:
@@ -331,4 +349,6 @@ def _run(channel: socket.socket) -> None:
 
 if __name__ == "__main__":
     _reset_signals()
-    _run(socket.socket(fileno=int(sys.argv[1])))
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    channel.set_inheritable(False)
+    _run(channel)

@@ -45,6 +45,7 @@ class KeptProcesses:
             keeper = self._at_hand()
             process = keeper.start(arguments, cwd=options.get("cwd"), env=env, **streams)
             self._running += 1
+        process.owner = self
         return process
 
     def release(self, process: Process) -> None:
