@@ -118,6 +118,7 @@ class Keeper:
     """A keeper. Its methods may be called by any thread."""
 
     def __init__(self, channel: socket.socket, interpreter: Optional[subprocess.Popen[bytes]] = None) -> None:
+        channel.settimeout(_KILL_TIMEOUT)
         self._channel = channel
         self._interpreter = interpreter
 
@@ -189,18 +190,18 @@ class Keeper:
             reader, writer = os.pipe()
         except OSError:  # no descriptor to be had: then without an answer
             with suppress(OSError):
-                self._say(program.KILL, flags=socket.MSG_DONTWAIT)
+                self._say(program.KILL)
             return
         with open(reader, "rb", buffering=0):
             with open(writer, "wb", buffering=0), suppress(OSError):
-                self._say(program.KILL, writer, flags=socket.MSG_DONTWAIT)
+                self._say(program.KILL, writer)
             if not _is_readable(reader, _KILL_TIMEOUT):
                 logger.warning("processes may be left: what was to end them does not answer")
 
     def release(self) -> None:
         """Let go of it: it ends when its last process has ended by itself."""
         with suppress(OSError):
-            self._say(program.RELEASE, flags=socket.MSG_DONTWAIT)
+            self._say(program.RELEASE)
         self._channel.close()
 
     def close(self) -> None:
@@ -214,8 +215,11 @@ class Keeper:
                 self._interpreter.kill()
                 self._interpreter.wait()
 
-    def _say(self, message: bytes, *descriptors: int, flags: int = 0) -> None:
-        program.say(self._channel, message, descriptors, flags)
+    def _say(self, message: bytes, *descriptors: int) -> None:
+        try:
+            program.say(self._channel, message, descriptors)
+        except TimeoutError:  # it takes nothing in: it was stopped
+            raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
 
 
 class _Ends:

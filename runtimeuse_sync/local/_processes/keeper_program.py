@@ -57,10 +57,10 @@ _MOST_DESCRIPTORS = 5
 _DESCRIPTOR = struct.Struct("=i")
 
 
-def say(channel: socket.socket, message: bytes, descriptors: Sequence[int], flags: int = 0) -> None:
+def say(channel: socket.socket, message: bytes, descriptors: Sequence[int]) -> None:
     """Send a message. As ``socket.send_fds``, which takes flags and leaves them out."""
     packed = b"".join(map(_DESCRIPTOR.pack, descriptors))
-    channel.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, packed)], flags | socket.MSG_NOSIGNAL)
+    channel.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, packed)], socket.MSG_NOSIGNAL)
 
 
 def receive(channel: socket.socket) -> tuple[bytes, list[int]]:

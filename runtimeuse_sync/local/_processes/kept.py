@@ -43,14 +43,21 @@ class KeptProcesses:
         env = {**os.environ, **(options.get("env") or {})}
         with self._lock:
             keeper = self._at_hand()
-            process = keeper.start(arguments, cwd=options.get("cwd"), env=env, **streams)
             self._running += 1
+        try:
+            process = keeper.start(arguments, cwd=options.get("cwd"), env=env, **streams)
+        except BaseException:
+            self._count_down()
+            raise
         process.owner = self
         return process
 
     def release(self, process: Process) -> None:
         """Forget a process: its end is known, or of no interest any more. What it left in the background lives on."""
+        self._count_down()
         process.forget()
+
+    def _count_down(self) -> None:
         with self._lock:
             self._running -= 1
             if self._running == 0 and self._parent:
