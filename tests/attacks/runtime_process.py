@@ -16,7 +16,7 @@ PATIENCE = 30
 
 # Prints its URL, and serves until its input ends; says then what is left of it.
 _PROGRAM = """
-import sys, threading
+import sys, threading, time
 from runtimeuse_sync.local import LocalRuntime
 {setup}
 def handler(invocation, sender):
@@ -26,7 +26,12 @@ def handler(invocation, sender):
 with LocalRuntime(handler, settle_seconds=0.1, drain_timeout=2, {options}) as runtime:
     print(runtime.url, flush=True)
     sys.stdin.read()
-print(sorted(t.name for t in threading.enumerate() if t.name.startswith("runtimeuse")), flush=True)
+def left():
+    return sorted(t.name for t in threading.enumerate() if t.name.startswith("runtimeuse"))
+give_up = time.monotonic() + 10
+while left() and time.monotonic() < give_up:
+    time.sleep(0.01)
+print(left(), flush=True)
 """
 
 

@@ -74,9 +74,10 @@ class RawClient:
 
 def frame(opcode: int, payload: bytes) -> bytes:
     size = len(payload)
-    head = bytes([0x80 | size]) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
-    if size >= 2**16:
-        head = b"\xff" + size.to_bytes(8, "big")
+    if size < 126:
+        head = bytes([0x80 | size])
+    else:
+        head = b"\xfe" + size.to_bytes(2, "big") if size < 2**16 else b"\xff" + size.to_bytes(8, "big")
     return bytes([0x80 | opcode]) + head + b"\0\0\0\0" + payload
 
 

@@ -135,7 +135,7 @@ def test_a_command_that_ends_its_keeper_has_no_exit_code(tmp_path: Path) -> None
     runtime = Processes()
     request = Processes(runtime)
     process = request.start(f"kill -KILL $PPID; echo $$ > {tmp_path}/pid; exec sleep 1000")
-    with pytest.raises(UnknownStatusError, match="nothing is left that could tell its exit code"):
+    with pytest.raises(UnknownStatusError, match="exit code cannot be known"):
         process.wait(PATIENCE)
     with pytest.raises(UnknownStatusError):
         process.poll()

@@ -33,11 +33,11 @@ logger = logging.getLogger(__name__)
 Stream = Union[int, IO[bytes], None]
 
 
-class UnknownStatusError(Exception):
+class UnknownStatusError(ChildProcessError):
     """A process whose exit code cannot be known, since its keeper was ended before it."""
 
     def __init__(self) -> None:
-        super().__init__("the command has ended, but nothing is left that could tell its exit code")
+        super().__init__("the command has ended, but its exit code cannot be known: what was to tell it is gone")
 
 
 class Process:

@@ -160,6 +160,8 @@ class Connection:
                 self._loop(selector)
         except OSError:  # the client is gone, or there is no descriptor left for it
             pass
+        except Exception as error:  # noqa: BLE001 - a safety net: no thread of a connection ends with a traceback
+            _log_origin(error)
         finally:
             self._shut()
 
@@ -252,8 +254,7 @@ class Connection:
         try:
             yield
         except Exception as error:  # noqa: BLE001
-            where = "".join(traceback.format_tb(error.__traceback__))
-            logger.error("serving a connection raised %s\n%s", type(error).__name__, where)
+            _log_origin(error)
             with self._changed:
                 self._framing.fail()
                 self._collect(is_reply=True)
@@ -267,3 +268,9 @@ class Connection:
         if self._served:
             self._served.cancel()
             self._served.end()
+
+
+def _log_origin(error: Exception) -> None:
+    """Log the lines that led to ``error``, a fault of ours; not its text, which may hold what a client said."""
+    where = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("serving a connection raised %s\n%s", type(error).__name__, where)

@@ -40,7 +40,7 @@ class Framing:
     @property
     def is_open(self) -> bool:
         """Whether messages may be sent: from the handshake to the first Close frame, whoever sends it."""
-        return self._protocol.state is State.OPEN
+        return self._protocol.state is State.OPEN and not self._protocol.eof_sent
 
     @property
     def is_ending(self) -> bool:
@@ -56,13 +56,29 @@ class Framing:
 
     def receive(self, data: bytes) -> list[Received]:
         """Take in what has come, ``b""`` for the end; the messages that it completes."""
+        return [message for piece in self._pieces(data) for message in self._taken(piece)]
+
+    def _pieces(self, data: bytes) -> Iterator[bytes]:
+        """``data``, line by line until the request is answered: a client may send more before it has the answer."""
+        lines = iter(data.splitlines(keepends=True))
+        while self._protocol.state is State.CONNECTING and not self._protocol.eof_sent:
+            line = next(lines, None)
+            if line is None:
+                break
+            yield line
+        rest = b"".join(lines)
+        if rest or not data:
+            yield rest
+
+    def _taken(self, piece: bytes) -> Iterator[Received]:
         if self.is_over:
-            return []
-        if data:
-            self._protocol.receive_data(data)
+            return
+        if piece:
+            self._protocol.receive_data(piece)
         else:
             self._protocol.receive_eof()
-        return [message for event in self._protocol.events_received() for message in self._messages(event)]
+        for event in self._protocol.events_received():
+            yield from self._messages(event)
 
     def _messages(self, event: object) -> Iterator[Received]:
         if isinstance(event, Request):

@@ -223,6 +223,8 @@ class Request:
             )
         except CommandNotStartedError as error:
             raise _FailedError(f"{what} {error}") from None
+        except ChildProcessError as error:  # its exit code cannot be known, and that is never a 0
+            raise _FailedError(str(error)) from None
         return CommandResultItem(command=command.command, exit_code=code, stdout=stdout.text)
 
     def _handle(self, message: InvocationMessage) -> AgentRuntimeMessageInterface:
