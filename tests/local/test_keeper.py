@@ -134,7 +134,11 @@ def test_arguments_and_an_environment_of_any_size_and_bytes() -> None:
 def test_a_command_that_ends_its_keeper_has_no_exit_code(tmp_path: Path) -> None:
     runtime = Processes()
     request = Processes(runtime)
-    process = request.start(f"kill -KILL $PPID; echo $$ > {tmp_path}/pid; exec sleep 1000")
+    process = request.start(
+        f"read go; kill -KILL $PPID; echo $$ > {tmp_path}/pid; exec sleep 1000", stdin=subprocess.PIPE
+    )
+    assert process.stdin is not None
+    process.stdin.close()
     with pytest.raises(UnknownStatusError, match="exit code cannot be known"):
         process.wait(PATIENCE)
     with pytest.raises(UnknownStatusError):
@@ -182,9 +186,10 @@ def test_a_keeper_that_is_stopped_holds_nothing_up_for_long(
 def test_a_request_s_keeper_that_is_stopped_ends_with_the_runtime(tmp_path: Path) -> None:
     runtime = Processes()
     request = Processes(runtime)
-    request.start(f"echo $$ > {tmp_path}/pid; kill -STOP $PPID; exec sleep 1000")
+    request.start(f"echo $$ > {tmp_path}/pid; exec sleep 1000")
     sleeper = wait_for(tmp_path / "pid")
     keeper = program._status(sleeper)[1]
+    os.kill(keeper, signal.SIGSTOP)
     runtime.end()
     assert not lives(sleeper)
     assert ends(keeper)

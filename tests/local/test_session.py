@@ -192,7 +192,8 @@ def test_an_exit_code_that_cannot_be_known_is_an_error(start_peer: StartPeer) ->
     """As that of a command that ends what would tell it."""
     peer = start_peer()
     (error,) = peer.execute("kill -KILL $PPID")
-    assert error["error"].startswith("the command has ended, but its exit code cannot be known")
+    # It may do so before it is known to have started, or after.
+    assert error["error"].endswith("is gone")
     assert peer.is_served()
 
 
