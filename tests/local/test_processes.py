@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from runtimeuse_sync.local._processes import processes as _processes
 from runtimeuse_sync.local._processes.processes import KILL_GRACE, Processes
 
 from .conftest import PATIENCE
@@ -98,21 +96,6 @@ def test_sigterm_is_tried_first_and_sigkill_after_a_second(tmp_path: Path) -> No
     assert (tmp_path / "told").read_text() == "told\n"
 
 
-@linux_only
-def test_a_look_that_takes_long_is_not_all_that_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    def living_slowly(*arguments: Any) -> list[int]:
-        time.sleep(0.1)
-        return list(living(*arguments))
-
-    living = _processes._living
-    monkeypatch.setattr(_processes, "_living", living_slowly)
-    monkeypatch.setattr(_processes, "KILL_GRACE", 0.1)
-    processes = Processes()
-    sleeper = processes.start("exec sleep 1000")
-    processes.kill()
-    assert sleeper.wait(timeout=0) == -signal.SIGTERM
-
-
 def test_a_shell_does_not_get_to_its_next_command(tmp_path: Path) -> None:
     """Were the command ended before its shell, the shell would go on."""
     for n in range(20):
@@ -164,23 +147,53 @@ def test_the_parent_ends_what_a_finished_request_left_in_the_background(tmp_path
 
 
 @linux_only
-def test_a_runtime_inside_a_command_keeps_the_outer_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_runtime_inside_a_command_runs_belongs_to_the_command(tmp_path: Path) -> None:
+    code = (
+        "from runtimeuse_sync.local._processes.processes import Processes\n"
+        f"process = Processes().start('echo $$ > {tmp_path}/pid; exec sleep 1000')\n"
+        "process.wait()\n"
+    )
     outer = Processes()
-    with subprocess.Popen(["true"]):
-        pass
-    seen = outer.start('printf %s "$RUNTIMEUSE_SYNC_PROCESS"', stdout=subprocess.PIPE)
-    mark, _ = seen.communicate(timeout=10)
-    monkeypatch.setenv("RUNTIMEUSE_SYNC_PROCESS", mark.decode())
-    # A process that is just being replaced by another program shows no environment: it would be found too late.
-    with Processes().start("echo ready; read line", stdin=subprocess.PIPE, stdout=subprocess.PIPE) as nested:
-        assert nested.stdout is not None
-        assert nested.stdout.readline() == b"ready\n"
+    command = outer.start([sys.executable, "-c", code])
+    nested = wait_for(tmp_path / "pid")
 
-        outer.kill()
+    outer.kill()
 
-        assert nested.wait(timeout=5) == -signal.SIGTERM
+    assert command.wait(timeout=0) == -signal.SIGTERM
+    assert not lives(nested)
+
+
+@linux_only
+def test_a_daemon_without_environment_is_ended_by_its_request_and_no_other(tmp_path: Path) -> None:
+    """Its parent, its session and all that it inherited are gone."""
+    runtime = Processes()
+    requests = [Processes(runtime), Processes(runtime)]
+    for n, request in enumerate(requests):
+        shell = request.start(f"setsid env -i sh -c 'echo $$ > {tmp_path}/{n}; exec sleep 1000' &")
+        assert shell.wait(timeout=PATIENCE) == 0
+    daemons = [wait_for(tmp_path / str(n)) for n in range(2)]
+
+    requests[0].kill()
+    assert list(map(lives, daemons)) == [False, True]
+
+    runtime.end()
+    assert list(map(lives, daemons)) == [False, False]
+
+
+def test_after_the_end_nothing_is_started() -> None:
+    runtime = Processes()
+    request = Processes(runtime)
+    runtime.end()
+    for processes in (runtime, request):
+        with pytest.raises(OSError, match="the runtime is closing"):
+            processes.start("true")
 
 
 def test_without_any_process_there_is_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "listdir", lambda *_: pytest.fail("looked for processes that cannot be"))
-    Processes().kill()
+    def refuse(*_: Any, **__: Any) -> None:
+        pytest.fail("started what nobody needs")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    processes = Processes()
+    processes.kill()
+    processes.end()

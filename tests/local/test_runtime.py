@@ -11,7 +11,6 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Callable
 
 import pytest
@@ -19,6 +18,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from runtimeuse_sync.local import LocalRuntime
+from runtimeuse_sync.local._server.latch import Latch
 
 from .conftest import PATIENCE, echo, peer_of
 from .test_processes import lives, wait_for
@@ -268,7 +268,7 @@ def test_a_client_that_reads_nothing_holds_nothing_up(start_runtime: StartRuntim
     with socket.create_connection(("127.0.0.1", port)) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.sendall(
-            b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
         )
         client.recv(1000)
@@ -303,13 +303,13 @@ def test_serving_in_the_calling_thread_until_closed() -> None:
 def test_ctrl_c_ends_it_cleanly(tmp_path: Path) -> None:
     # It says its URL where it begins to wait for Ctrl-C: one that came earlier would end it less cleanly.
     code = (
-        "import time, types\n"
-        "from runtimeuse_sync.local import LocalRuntime, runtime as module\n"
-        "def wait(seconds):\n"
-        "    module.time = time\n"
+        "from runtimeuse_sync.local import LocalRuntime\n"
+        "from runtimeuse_sync.local._server.latch import Latch\n"
+        "def wait(latch):\n"
+        "    Latch.wait = real_wait\n"
         "    print(runtime.url, flush=True)\n"
-        "    time.sleep(seconds)\n"
-        "module.time = types.SimpleNamespace(sleep=wait)\n"
+        "    latch.wait()\n"
+        "real_wait, Latch.wait = Latch.wait, wait\n"
         "with LocalRuntime(lambda invocation, sender: '') as runtime:\n"
         "    runtime.serve_forever()\n"
         "print('over')\n"
@@ -333,10 +333,11 @@ def test_ctrl_c_ends_it_cleanly(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_closes_a_runtime_that_serve_forever_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(seconds: float) -> None:
+    def interrupt(latch: Latch) -> None:
+        monkeypatch.undo()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("runtimeuse_sync.local.runtime.time", SimpleNamespace(sleep=interrupt))
+    monkeypatch.setattr(Latch, "wait", interrupt)
     runtime = LocalRuntime(echo)
     runtime.serve_forever()
     assert repr(runtime) == "<LocalRuntime not running>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from pathlib import Path
@@ -183,6 +184,16 @@ def test_a_command_that_cannot_start_is_an_error(start_peer: StartPeer) -> None:
     peer = start_peer()
     (error,) = peer.execute({"command": "true", "cwd": "/nowhere"})
     assert error["error"] == "command could not be started: No such file or directory"
+    assert peer.is_served()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="keepers are for Linux")
+def test_an_exit_code_that_cannot_be_known_is_an_error(start_peer: StartPeer) -> None:
+    """As that of a command that ends what would tell it."""
+    peer = start_peer()
+    (error,) = peer.execute("kill -KILL $PPID")
+    # It may do so before it is known to have started, or after.
+    assert error["error"].endswith("is gone")
     assert peer.is_served()
 
 

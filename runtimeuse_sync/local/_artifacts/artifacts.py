@@ -7,15 +7,31 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import Any, Optional, Protocol
 
-from ...messages import ArtifactUploadRequestMessageInterface, ArtifactUploadResponseMessageInterface
+from ..._common.redaction import Redactor
+from ...messages import (
+    AgentRuntimeMessageInterface,
+    ArtifactUploadRequestMessageInterface,
+    ArtifactUploadResponseMessageInterface,
+)
 from .._transfers.files import harmless
 from .._transfers.uploads import Upload, Uploads
 from .watching import Watcher
 
-if TYPE_CHECKING:
-    from .._server.outbox import Outbox
+
+class Outbox(Protocol):
+    """What is needed of the way to the client; ``_server`` has it."""
+
+    @property
+    def redactor(self) -> Redactor:
+        """Takes the client's secrets out."""
+
+    def send(self, message: AgentRuntimeMessageInterface) -> object:
+        """Send a message; may wait until the client has read earlier ones."""
+
+    def error(self, error: str, metadata: Optional[dict[str, Any]] = None) -> None:
+        """Send an error; never waits."""
 
 
 class Artifacts:

@@ -12,7 +12,7 @@ from ..._common.redaction import RedactedStream, Redactor
 from ...exceptions import CancelledException
 from .._cancel_event import calling_when_set
 from .output import CAPTURE_LIMIT, Emit, Pump
-from .processes import Processes
+from .processes import Process, Processes
 
 # Seconds for a thread that has nothing left to do but to return.
 _JOIN = 1.0
@@ -87,7 +87,7 @@ def _start(
     cwd: Optional[str],
     env: Optional[Mapping[str, str]],
     stdin: Optional[IO[bytes]],
-) -> subprocess.Popen[bytes]:
+) -> Process:
     source = subprocess.DEVNULL if stdin is None else stdin
     try:
         return processes.start(command, cwd=cwd, env=env, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -103,7 +103,7 @@ def _start(
 class _Running:
     """A command that has started. One thread waits for its end and two read its output; a fourth waits for those."""
 
-    def __init__(self, process: subprocess.Popen[bytes], tree: Processes, cancelled: threading.Event) -> None:
+    def __init__(self, process: Process, tree: Processes, cancelled: threading.Event) -> None:
         self._process = process
         self._tree = tree
         self._cancelled = cancelled
@@ -134,7 +134,8 @@ class _Running:
     def _code(self) -> int:
         if self._failure:
             raise self._failure
-        code: int = self._process.returncode
+        code = self._process.returncode
+        assert code is not None  # its end has been waited for
         return code if code >= 0 else 128 - code
 
     def _is_over_limit(self) -> bool:

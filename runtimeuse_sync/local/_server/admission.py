@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 from attrs import field, frozen
 from websockets.http11 import Request, Response
-from websockets.sync.server import ServerConnection
+from websockets.server import ServerProtocol
 
 from ..._common.hosts import is_loopback
 from ..._common.validation import kind, strings
@@ -24,6 +24,11 @@ def _origins(values: object) -> tuple[str, ...]:
     return strings(values, "allowed_origins must be a list of strings, such as ['https://app.example.com']")
 
 
+def _hosts(values: object) -> tuple[str, ...]:
+    hosts = strings(values, "allowed_hosts must be a list of strings, such as ['runtime.internal']")
+    return tuple(host.lower() for host in hosts)
+
+
 @frozen
 class Admission:
     """The rules for the opening handshake.
@@ -31,12 +36,17 @@ class Admission:
     Attributes:
         token (str or None): what ``Authorization: Bearer`` has to give.
         allowed_origins (tuple of str): the web pages that may connect.
+        allowed_hosts (tuple of str): the names that clients may call this machine by, if there is no token.
+        host (str): the address that is listened on, which is such a name too.
     """
 
     token: Optional[str] = field(repr=False, validator=_is_token)
     allowed_origins: Sequence[str] = field(converter=_origins)
+    allowed_hosts: Sequence[str] = field(converter=_hosts, default=())
+    host: str = field(default="127.0.0.1")
 
-    def check_host(self, host: str) -> None:
+    @host.validator
+    def _check_host(self, _: object, host: object) -> None:
         """Refuse to listen where others can connect, unless they need a token."""
         if not isinstance(host, str):
             raise TypeError(f"host must be a str, such as '127.0.0.1'; got {kind(host)}")
@@ -46,15 +56,18 @@ class Admission:
                 " give it a token, or host='127.0.0.1'"
             )
 
-    def __call__(self, connection: ServerConnection, request: Request) -> Optional[Response]:
-        """None to let the handshake go on; what ``websockets`` asks."""
+    def refusal(self, protocol: ServerProtocol, request: Request) -> Optional[Response]:
+        """The answer to a client that may not connect; None for one that may."""
         if not self._is_authorized(request):
-            response = connection.respond(HTTPStatus.UNAUTHORIZED, "A valid bearer token is needed.\n")
+            response = protocol.reject(HTTPStatus.UNAUTHORIZED, "A valid bearer token is needed.\n")
             response.headers["WWW-Authenticate"] = "Bearer"
             return response
         # A browser always tells the page's origin, and no other client does.
         if any(origin not in self.allowed_origins for origin in request.headers.get_all("Origin")):
-            return connection.respond(HTTPStatus.FORBIDDEN, "Connections from this origin are not allowed.\n")
+            return protocol.reject(HTTPStatus.FORBIDDEN, "Connections from this origin are not allowed.\n")
+        # A page whose name was made to lead here says that name. With a token, it would have to have that.
+        if self.token is None and not self._is_called_rightly(request):
+            return protocol.reject(HTTPStatus.FORBIDDEN, "This runtime is not called by that name (allowed_hosts).\n")
         return None
 
     def _is_authorized(self, request: Request) -> bool:
@@ -66,3 +79,21 @@ class Admission:
         given_bytes = credentials.strip().encode(errors="surrogateescape")
         is_right = hmac.compare_digest(given_bytes, self.token.encode())
         return is_right and scheme.lower() == "bearer"
+
+    def _is_called_rightly(self, request: Request) -> bool:
+        given = request.headers.get_all("Host")
+        if len(given) != 1:
+            return False
+        name = _without_port(given[0].strip().lower())
+        return is_loopback(name) or name.endswith(".localhost") or name in (*self.allowed_hosts, self.host)
+
+
+def _without_port(authority: str) -> str:
+    """The host of ``host:port``, without the brackets of an IPv6 address.
+
+    >>> _without_port("localhost:80"), _without_port("[::1]:80"), _without_port("::1"), _without_port("a")
+    ('localhost', '::1', '', 'a')
+    """
+    if authority.startswith("["):
+        return authority[1:].partition("]")[0]
+    return authority.partition(":")[0]

@@ -1,36 +1,35 @@
-"""The WebSocket server: takes connections in, and leaves none of their threads or sockets behind."""
+"""Takes connections in, serves each on a thread of its own, and leaves none of their threads or sockets behind."""
 
 from __future__ import annotations
 
 import logging
-import os
 import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Any, Union
+from typing import Callable
 
-from websockets.protocol import State
-from websockets.sync.server import Server, ServerConnection, serve
-
+from ..._common.wakeup import Waker
 from .admission import Admission
+from .connection import CLOSE_TIMEOUT, Connection, Selector, Served
+from .framing import GOING_AWAY, Framing
+from .refusing import Refusals
 
-# Seconds for the closing handshakes at the end, and again for what is cut off after them.
-_CLOSE_TIMEOUT = 2.0
-_OPEN_TIMEOUT = 10.0
+logger = logging.getLogger(__name__)
 
+# Seconds after which connections are taken in again when the system had no descriptor or memory for one. Nothing
+# tells when it has: any part of the process may give some back.
 _RETRY = 0.05
 
-_GOING_AWAY = 1001
+# Seconds for a session to end its work, once its connection is closed.
+_END_TIMEOUT = 3.0
 
-# In no hierarchy: at DEBUG, websockets logs headers and payloads.
-_no_log = logging.Logger("runtimeuse_sync.local.websockets", logging.CRITICAL + 1)
+_FULL = "The runtime has as many connections as it takes; try again later.\n"
+_EXHAUSTED = "The runtime cannot start a thread for another connection now; try again later.\n"
 
 
 class Listener:
-    """Listens from its making on; serves each connection on a thread of its own."""
+    """Listens from its making on."""
 
     def __init__(
         self,
@@ -38,99 +37,101 @@ class Listener:
         port: int,
         *,
         admission: Admission,
+        max_connections: int,
         max_message_size: int,
-        on_connection: Callable[[ServerConnection], None],
+        serve: Callable[[Connection], Served],
     ) -> None:
-        # Guards the two that follow.
-        self._lock = threading.Lock()
-        self._closing = False
-        # Every connection since its first byte, with its thread; those that ended are swept out on occasion.
-        self._connections: list[tuple[ServerConnection, threading.Thread]] = []
+        self._admission = admission
+        self._max_connections = max_connections
+        self._max_message_size = max_message_size
+        self._serve = serve
+        # The accept thread's own until it has ended; those that ended are swept out when another comes.
+        self._connections: dict[threading.Thread, Connection] = {}
+        self._is_closing = False
+        # Whether descriptors or memory were short when a connection came last.
+        self._is_short = False
         self._socket = _listen(host, port)
         self.port: int = self._socket.getsockname()[1]
-        self._server = self._serve(admission, max_message_size, on_connection)
-        self._wake, self._waker = socket.socketpair()
-        self._thread = threading.Thread(target=self._accept, name="runtimeuse-accept", daemon=True)
-        self._thread.start()
+        self._waker = Waker()
+        self._thread = threading.Thread(target=self._run, name="runtimeuse-accept", daemon=True)
+        try:
+            self._waker.open()
+            self._thread.start()
+        except BaseException:
+            self._close_sockets()
+            raise
 
-    def _accept(self) -> None:
-        """What ``Server.serve_forever`` does, less what it leaves open: an epoll descriptor, until some collection."""
-        with selectors.DefaultSelector() as selector:
+    # --- the accept thread ---------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        with Selector() as selector:
+            refusals = Refusals(selector)
+            selector.register(self._waker, selectors.EVENT_READ)
             selector.register(self._socket, selectors.EVENT_READ)
-            selector.register(self._wake, selectors.EVENT_READ)
-            while not any(key.fileobj is self._wake for key, _ in selector.select()):
-                try:
-                    client, address = self._socket.accept()
-                except OSError:
-                    # Gone again, or we are out of descriptors: then others have to end first.
-                    time.sleep(_RETRY)
-                    continue
-                client.setblocking(True)
-                self._start(client, address)
+            while not self._is_closing:
+                for key, _ in selector.select(refusals.patience()):
+                    self._look(key.fileobj, refusals)
+            refusals.close()
 
-    def _start(self, client: socket.socket, address: Any) -> None:
-        threading.Thread(
-            target=self._server.handler, args=(client, address), name="runtimeuse-connection", daemon=True
-        ).start()
+    def _look(self, ready: object, refusals: Refusals) -> None:
+        if isinstance(ready, socket.socket) and ready in refusals:
+            refusals.look(ready)
+        elif ready is self._socket:
+            try:
+                self._accept(refusals)
+                self._is_short = False
+            except Exception as error:  # noqa: BLE001 - a moment without descriptors or memory passes
+                self._wait_for_better_times(error)
 
-    def _serve(
-        self, admission: Admission, max_message_size: int, on_connection: Callable[[ServerConnection], None]
-    ) -> Server:
-        listener = self
+    def _wait_for_better_times(self, error: Exception) -> None:
+        if not self._is_short:
+            logger.warning("a connection could not be taken in (%s); trying again", type(error).__name__)
+        self._is_short = True
+        time.sleep(_RETRY)
 
-        class Tracked(ServerConnection):
-            def __init__(self, *args: Any, **kwargs: Any) -> None:
-                super().__init__(*args, **kwargs)
-                listener._track(self)
+    def _accept(self, refusals: Refusals) -> None:
+        try:
+            client, _ = self._socket.accept()
+        except (BlockingIOError, ConnectionAbortedError):  # gone again
+            return
+        try:
+            self._take_in(client, refusals)
+        except BaseException:
+            client.close()
+            raise
 
-        return serve(
-            on_connection,
-            sock=self._socket,
-            process_request=admission,
-            create_connection=Tracked,
-            compression=None,
-            max_size=max_message_size,
-            ping_interval=None,
-            open_timeout=_OPEN_TIMEOUT,
-            close_timeout=_CLOSE_TIMEOUT,
-            logger=_no_log,
-        )
+    def _take_in(self, client: socket.socket, refusals: Refusals) -> None:
+        self._connections = {thread: c for thread, c in self._connections.items() if thread.is_alive()}
+        if len(self._connections) >= self._max_connections:
+            refusals.add(client, _FULL)
+            return
+        connection = Connection(client, Framing(self._admission, self._max_message_size), self._serve)
+        thread = threading.Thread(target=connection.run, name="runtimeuse-connection", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            refusals.add(client, _EXHAUSTED)
+        else:
+            self._connections[thread] = connection
 
-    def _track(self, connection: ServerConnection) -> None:
-        with self._lock:
-            self._connections = [(c, thread) for c, thread in self._connections if thread.is_alive()]
-            self._connections.append((connection, threading.current_thread()))
-            is_late = self._closing
-        if is_late:
-            _cut(connection)
+    # --- the end -------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Once: stop listening; close each connection with code 1001, or cut it off. Takes some seconds at most."""
-        self._stop_accepting()
-        with self._lock:
-            self._closing = True
-            connections = list(self._connections)
-        # Each on a thread: a closing handshake waits for its peer.
-        closing = [threading.Thread(target=_end, args=(c,), daemon=True) for c, _ in connections]
-        for thread in closing:
-            thread.start()
-        threads = [*closing, *(thread for _, thread in connections)]
-        _join(threads, _CLOSE_TIMEOUT)
-        for connection, thread in connections:
-            if thread.is_alive():
-                _cut(connection)
-        _join(threads, _CLOSE_TIMEOUT)
+        """Stop listening, and close each connection with code 1001. Takes five seconds at most."""
+        self._is_closing = True
+        self._waker.wake()
+        self._thread.join()
+        self._close_sockets()
+        connections = tuple(self._connections.items())
+        for _, connection in connections:
+            connection.close(GOING_AWAY)
+        deadline = time.monotonic() + CLOSE_TIMEOUT + _END_TIMEOUT
+        for thread, _ in connections:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _stop_accepting(self) -> None:
-        with suppress(OSError):
-            self._waker.send(b"x")
-        self._thread.join(_CLOSE_TIMEOUT)
-        # The two last belong to the accept loop of websockets: a pipe in 15 and 16, sockets in 17.
-        for end in (self._socket, self._wake, self._waker):
-            end.close()
-        # Those of websockets' accept loop, which did not run: a pipe in 15 and 16, sockets in 17.
-        for name in ("shutdown_watcher", "shutdown_notifier"):
-            _close(getattr(self._server, name, None))
+    def _close_sockets(self) -> None:
+        self._waker.close()
+        self._socket.close()
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -138,28 +139,3 @@ def _listen(host: str, port: int) -> socket.socket:
     listener = socket.create_server((host, port), family=family, backlog=128)
     listener.setblocking(False)
     return listener
-
-
-def _close(end: Union[socket.socket, int, None]) -> None:
-    if isinstance(end, socket.socket):
-        end.close()
-    elif end is not None:
-        os.close(end)
-
-
-def _end(connection: ServerConnection) -> None:
-    if connection.protocol.state is State.CONNECTING:
-        _cut(connection)
-    else:
-        connection.close(_GOING_AWAY)
-
-
-def _cut(connection: ServerConnection) -> None:
-    with suppress(OSError):
-        connection.socket.shutdown(socket.SHUT_RDWR)
-
-
-def _join(threads: list[threading.Thread], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))

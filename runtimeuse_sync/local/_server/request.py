@@ -33,6 +33,7 @@ from .._processes.processes import Processes
 from .._transfers.downloads import DownloadError, fetch
 from ..handlers import HandlerResult
 from .outbox import Outbox
+from .schema import check_schema
 from .settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -64,9 +65,10 @@ class Request:
         self._settings = settings
         self._phase = "starting"
         self._began = time.monotonic()
-        # Guards _over, and that nothing is sent after the message that set it.
-        self._gate = threading.Lock()
+        # Whether the last message is queued. Written with the queue locked, so that nothing comes behind it.
         self._over = False
+        # Set when the last message is queued, a moment later.
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="runtimeuse-request", daemon=True)
 
     @property
@@ -75,27 +77,32 @@ class Request:
         return not self._over
 
     def start(self) -> None:
-        """Begin it."""
+        """Begin it; raises ``RuntimeError`` if there is no thread for it."""
         self._thread.start()
 
-    def join(self, timeout: Optional[float] = None) -> bool:
-        """Wait for its end, ``timeout`` seconds at most; whether it has ended."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
-
-    def is_over(self) -> bool:
-        """Whether its last message is sent."""
-        with self._gate:
-            return self._over
+    def cancel(self) -> None:
+        """Have it end: its processes, and its handler at the next message that it sends. Never waits."""
+        if not self.cancelled.is_set():
+            self.cancelled.set()
+            self._outbox.nudge()
 
     def abandon(self) -> None:
-        """End it for the client, although its handler works on."""
-        self._end(ErrorMessageInterface(error=_CANCELLED))
+        """End it for the client, although its handler works on. Never waits."""
+        self._outbox.reply(ErrorMessageInterface(error=_CANCELLED), self._claim_end)
+        self._ended.set()
+
+    def wait(self) -> None:
+        """Wait until its last message is queued, or it is abandoned."""
+        self._ended.wait()
+
+    def join(self, timeout: float) -> None:
+        """Wait until its thread has ended, ``timeout`` seconds at most."""
+        self._thread.join(timeout)
 
     def beat(self) -> None:
-        """Send a heartbeat."""
+        """Send a heartbeat, unless the client is behind. Never waits."""
         elapsed = round((time.monotonic() - self._began) * 1000)
-        self._send(HeartbeatMessageInterface(phase=self._phase, elapsed_ms=elapsed))
+        self._outbox.offer(HeartbeatMessageInterface(phase=self._phase, elapsed_ms=elapsed), self._is_wanted)
 
     # --- the Sender ----------------------------------------------------------------------------------
 
@@ -115,29 +122,37 @@ class Request:
         self._send(message)
 
     def _send(self, message: AgentRuntimeMessageInterface) -> None:
-        with self._gate:
-            if not self._over:
-                self._outbox.send(message)
+        self._outbox.send(message, self._is_wanted)
 
-    def _end(self, message: AgentRuntimeMessageInterface) -> None:
-        with self._gate:
-            if self._over:
-                return
-            # Before it is sent: who has the last message may send the next request.
-            self._over = True
-            try:
-                self._outbox.send(message)
-            except Exception as error:  # noqa: BLE001 - a handler may return anything
-                self._outbox.error(f"the result cannot be said in JSON: {type(error).__name__}")
+    def _is_wanted(self) -> bool:
+        return not (self._over or self.cancelled.is_set())
 
-    # --- the steps -----------------------------------------------------------------------------------
+    def _claim_end(self) -> bool:
+        """Whether the message for which this is asked is the last one; nothing is sent after it."""
+        is_first, self._over = not self._over, True
+        return is_first
+
+    # --- the end -------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         last = self._outcome()
-        if self.cancelled.is_set():
+        if not self._is_last(last):
             self.processes.kill()
-            last = ErrorMessageInterface(error=_CANCELLED)
-        self._end(last)
+            self._outbox.reply(ErrorMessageInterface(error=_CANCELLED), self._claim_end)
+        self.processes.leave()
+        self._ended.set()
+        # For what waits for the end of a cancelled request.
+        self._outbox.nudge()
+
+    def _is_last(self, message: AgentRuntimeMessageInterface) -> bool:
+        """Send ``message`` as the last one; False if the request was cancelled before it could be."""
+        try:
+            return self._outbox.send(message, self._is_wanted, self._claim_end)
+        except Exception as error:  # noqa: BLE001 - a handler may return anything
+            fault = f"the result cannot be said in JSON: {type(error).__name__}"
+            return self._outbox.send(ErrorMessageInterface(error=fault), self._is_wanted, self._claim_end)
+
+    # --- the steps -----------------------------------------------------------------------------------
 
     def _outcome(self) -> AgentRuntimeMessageInterface:
         try:
@@ -153,6 +168,8 @@ class Request:
             return ErrorMessageInterface(error=f"internal error: {type(error).__name__}")
 
     def _invocation(self, message: InvocationMessage) -> AgentRuntimeMessageInterface:
+        if message.output_format_json_schema_str is not None:
+            _check_schema(message.output_format_json_schema_str)
         self._fetch(message.pre_agent_downloadables)
         self._run_around("pre-agent", message.pre_agent_invocation_commands)
         self._phase = "agent"
@@ -209,6 +226,8 @@ class Request:
             )
         except CommandNotStartedError as error:
             raise _FailedError(f"{what} {error}") from None
+        except ChildProcessError as error:  # its exit code cannot be known, and that is never a 0
+            raise _FailedError(str(error)) from None
         return CommandResultItem(command=command.command, exit_code=code, stdout=stdout.text)
 
     def _handle(self, message: InvocationMessage) -> AgentRuntimeMessageInterface:
@@ -220,6 +239,13 @@ class Request:
             _log_origin("the handler", error)
             metadata = error.metadata if isinstance(error, AgentRuntimeError) else None
             raise _FailedError(str(error) or type(error).__name__, metadata) from None
+
+
+def _check_schema(text: str) -> None:
+    try:
+        check_schema(text)
+    except ValueError as error:
+        raise _FailedError(str(error)) from None
 
 
 def _log_origin(where: str, error: BaseException) -> None:

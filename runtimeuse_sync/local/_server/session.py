@@ -1,19 +1,22 @@
-"""One connection: reads what the client sends, one request at a time, until it ends the session or goes."""
+"""What one connection is served by: one request at a time, artifacts beside it, the end of the session.
+
+The messages are taken in on the thread of the connection, which hears the client and so never waits: neither for
+the client, nor for a request that is being cancelled.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from typing import Optional
-
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.server import ServerConnection
+from collections import deque
+from typing import Optional, Union
 
 from ..._protocol.codec import UnknownMessage, decode_client_message
 from ...exceptions import ProtocolError
 from ...messages import (
     ArtifactUploadResponseMessageInterface,
     CancelMessage,
+    ClientMessage,
     CommandExecutionMessage,
     EndSessionConfirmMessage,
     EndSessionMessage,
@@ -21,6 +24,8 @@ from ...messages import (
 )
 from .._artifacts.artifacts import Artifacts
 from .._processes.processes import KILL_GRACE, Processes
+from .connection import Connection
+from .framing import Received
 from .outbox import Outbox
 from .request import Request, RequestMessage
 from .settings import Settings
@@ -28,13 +33,16 @@ from .settings import Settings
 # Seconds that a cancelled request gets to end its processes and its handler before the client is answered.
 _CANCEL_GRACE = 2 * KILL_GRACE + 0.5
 
-_POLL = 0.1
+# Messages that may wait while a cancelled request ends: the next request, and the end of the session.
+_MOST_HELD = 2
+
+_NO_THREAD = "the runtime cannot start a thread for this now; try again later"
 
 
 class Session:
-    """What one connection is served by, on the thread that the server gives it."""
+    """A session. All but the winding up runs on the thread of its connection."""
 
-    def __init__(self, connection: ServerConnection, settings: Settings, processes: Processes) -> None:
+    def __init__(self, connection: Connection, settings: Settings, processes: Processes) -> None:
         self._connection = connection
         self._settings = settings
         self._processes = processes
@@ -42,48 +50,74 @@ class Session:
         self._artifacts = Artifacts(self._outbox, settle_seconds=settings.settle_seconds)
         self._request: Optional[Request] = None
         self._next_beat = 0.0
+        # When the client is told of its cancellation, although the request has not ended.
+        self._give_up_at: Optional[float] = None
+        self._held: deque[Union[ClientMessage, UnknownMessage]] = deque()
         self._drain: Optional[threading.Thread] = None
         self._aborted = threading.Event()
 
-    def serve(self) -> None:
-        """Serve until the connection is closed, by either side; then end what is left of its work."""
+    # --- what the connection calls -------------------------------------------------------------------
+
+    def take(self, message: Received) -> None:
+        """Take in what the client sent."""
+        if self._aborted.is_set():
+            return
+        if not isinstance(message, str):
+            self._outbox.error("a binary frame; messages are JSON in text frames")
+            return
         try:
-            while True:
-                self._take(self._receive())
-        except ConnectionClosed:
-            pass
-        finally:
-            self._abort()
+            decoded = decode_client_message(message.encode())
+        except ProtocolError as error:
+            self._outbox.error(f"malformed message: {error}")
+            return
+        self._hold_or_do(decoded)
 
-    # --- reading -------------------------------------------------------------------------------------
+    def tick(self) -> Optional[float]:
+        """Beat, give up on what does not end, go on with what waited for that; the seconds until the next time."""
+        now = time.monotonic()
+        if self._give_up_at is not None and now >= self._give_up_at and self._request:
+            self._request.abandon()
+        while self._held and not self._is_cancelling():
+            self._do(self._held.popleft())
+        if not self._is_busy():
+            return None
+        if now >= self._next_beat:
+            self._beat(now)
+        return min(self._next_beat, self._give_up_at or self._next_beat) - now
 
-    def _receive(self) -> object:
-        while True:
-            try:
-                return self._connection.recv(timeout=self._until_beat())
-            except TimeoutError:
-                self._beat()
-
-    def _until_beat(self) -> Optional[float]:
-        return max(0.0, self._next_beat - time.monotonic()) if self._is_busy() else None
-
-    def _beat(self) -> None:
-        self._next_beat += self._settings.heartbeat_interval
+    def cancel(self) -> None:
+        """The connection is closing: cancel what runs, and take in nothing more."""
+        self._aborted.set()
+        self._held.clear()
         if self._request:
-            self._request.beat()
+            self._request.cancel()
+
+    def end(self) -> None:
+        """The connection is closed: wait for what runs, and give up on what does not end."""
+        self._artifacts.close()
+        if self._request:
+            self._request.join(_CANCEL_GRACE)
+            self._request.abandon()
+        if self._drain:
+            self._drain.join(_CANCEL_GRACE)
+
+    # --- what messages do ----------------------------------------------------------------------------
 
     def _is_busy(self) -> bool:
         return self._request is not None and self._request.in_flight
 
-    def _take(self, frame: object) -> None:
-        if not isinstance(frame, str):
-            self._outbox.error("a binary frame; messages are JSON in text frames")
-            return
-        try:
-            message = decode_client_message(frame.encode())
-        except ProtocolError as error:
-            self._outbox.error(f"malformed message: {error}")
-            return
+    def _is_cancelling(self) -> bool:
+        return self._give_up_at is not None and self._is_busy()
+
+    def _hold_or_do(self, message: Union[ClientMessage, UnknownMessage]) -> None:
+        if isinstance(message, CancelMessage) or not self._is_cancelling():
+            self._do(message)
+        elif len(self._held) < _MOST_HELD:
+            self._held.append(message)
+        else:
+            self._outbox.error("a cancelled request is still ending on this connection; wait for its last message")
+
+    def _do(self, message: Union[ClientMessage, UnknownMessage]) -> None:
         if isinstance(message, UnknownMessage):
             self._outbox.error(f"unknown message type: {message.message_type[:100]}")
         elif isinstance(message, (InvocationMessage, CommandExecutionMessage)):
@@ -95,49 +129,55 @@ class Session:
         elif isinstance(message, EndSessionMessage):
             self._end()
 
-    # --- what messages do ----------------------------------------------------------------------------
-
     def _begin(self, message: RequestMessage) -> None:
         if self._drain:
             self._outbox.error("the session is ending; open another one")
         elif self._is_busy():
             self._outbox.error("a request is in flight on this connection; wait for its result, or cancel it")
         else:
-            self._outbox.keep_secret(message.secrets_to_redact)
-            self._artifacts.watch(message.artifacts_dirs or (), message.artifacts_ignore_content or "")
-            self._next_beat = time.monotonic() + self._settings.heartbeat_interval
-            self._request = Request(message, self._outbox, self._settings, self._processes)
-            self._request.start()
+            try:
+                self._start(message)
+            except ValueError as error:
+                self._outbox.error(str(error))
+            except RuntimeError:
+                self._outbox.error(_NO_THREAD)
+
+    def _start(self, message: RequestMessage) -> None:
+        self._outbox.keep_secret(message.secrets_to_redact)
+        self._artifacts.watch(message.artifacts_dirs or (), message.artifacts_ignore_content or "")
+        request = Request(message, self._outbox, self._settings, self._processes)
+        request.start()
+        self._give_up_at = None
+        self._next_beat = time.monotonic() + self._settings.heartbeat_interval
+        self._request = request
+
+    def _beat(self, now: float) -> None:
+        # Beats that were missed are not made up for.
+        self._next_beat = max(now, self._next_beat + self._settings.heartbeat_interval)
+        if self._request:
+            self._request.beat()
 
     def _cancel(self) -> None:
-        request = self._request
-        if request and request.in_flight:
-            request.cancelled.set()
-            if not request.join(_CANCEL_GRACE):
-                request.abandon()
+        if self._request and self._is_busy() and self._give_up_at is None:
+            self._give_up_at = time.monotonic() + _CANCEL_GRACE
+            self._request.cancel()
 
     def _end(self) -> None:
-        if not self._drain:
-            self._drain = threading.Thread(target=self._wind_up, name="runtimeuse-drain", daemon=True)
+        if self._drain:
+            return
+        self._drain = threading.Thread(target=self._wind_up, name="runtimeuse-drain", daemon=True)
+        try:
             self._drain.start()
+        except RuntimeError:
+            self._outbox.error(_NO_THREAD)
+            self._drain = None
 
     def _wind_up(self) -> None:
-        """Runs beside the reading of the connection, which takes the answers that this waits for."""
-        request = self._request
-        while request and not (request.is_over() or request.join(_POLL) or self._aborted.is_set()):
-            pass
+        """Runs beside the connection, which takes in the answers that this waits for."""
+        if self._request:
+            self._request.wait()
         self._artifacts.drain(self._settings.drain_timeout, self._aborted)
         if not self._aborted.is_set():
             self._outbox.send(EndSessionConfirmMessage())
             # An empty Close frame, as the wire has it.
-            self._connection.close(None)  # type: ignore[arg-type]
-
-    def _abort(self) -> None:
-        self._aborted.set()
-        if self._request:
-            self._request.cancelled.set()
-        self._artifacts.close()
-        if self._request:
-            self._request.join(_CANCEL_GRACE)
-        if self._drain:
-            self._drain.join(_CANCEL_GRACE)
+            self._connection.close(None)
