@@ -8,26 +8,23 @@
 ...     print(runtime.url)  # doctest: +ELLIPSIS
 ws://127.0.0.1:...
 
-From the outside in:
+Where things are:
 
 | module | its one job |
 |---|---|
 | ``runtime`` | ``LocalRuntime``: what users start and stop |
-| ``_settings`` | its arguments, checked |
-| ``_listener`` | the WebSocket server: every connection tracked, none left behind |
-| ``_admission`` | who may connect |
-| ``_session`` | one connection: reads messages, one request at a time, the end of the session |
-| ``_request`` | one request: its steps, its one last message |
-| ``_outbox`` | the way out: redacted, encoded |
-| ``_downloads`` | what is fetched first; archives |
-| ``_commands`` | one command, its output and its end |
-| ``_processes`` | process trees, found and ended |
-| ``_artifacts`` | which files are asked for, answered, uploaded |
-| ``_watching``, ``_settling``, ``_ignore`` | which files there are, which are finished, which do not count |
-| ``_uploads``, ``_http`` | the transfers |
 | ``handlers`` | the contract with agents: ``Handler``, ``Sender``, ``HandlerResult`` |
 | ``agents`` | ``CommandLineAgent``: a program as a handler |
 | ``receiver`` | ``ArtifactReceiver``: where a local user's artifacts go |
+| ``_server`` | connections and who may have one, the session on each, the request in each |
+| ``_processes`` | commands and their output; keepers, which start processes and end all that they started |
+| ``_artifacts`` | directories watched: which files there are, which are finished, which do not count |
+| ``_transfers`` | downloads, archives, uploads |
+
+The threads: one accepts connections. Each connection has one, which alone touches its socket, takes in what the
+client says, and waits for nothing else; so a cancellation is heard whatever else goes on. A request in flight has one,
+on which its steps and its handler run, and a command two more for its output. They hand what they have to say to the
+connection's queue, and wait there when the client is behind.
 
 Needs the extra ``local``.
 """

@@ -166,10 +166,10 @@ def test_a_runtime_whose_keeper_was_ended_gets_another(tmp_path: Path) -> None:
 def test_a_keeper_that_is_stopped_holds_nothing_up_for_long(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_keeper, "_KILL_TIMEOUT", 0.2)
-    monkeypatch.setattr(_keeper, "_START_TIMEOUT", 0.2)
     processes = Processes()
     keeper = keeper_of(processes)
+    monkeypatch.setattr(_keeper, "_KILL_TIMEOUT", 0.2)
+    monkeypatch.setattr(_keeper, "_START_TIMEOUT", 0.2)
     os.kill(keeper, signal.SIGSTOP)
     try:
         with pytest.raises(OSError, match="timed out"):

@@ -54,6 +54,10 @@ class AsyncAgent:
         ({"max_message_size": -1}, ValueError, "^max_message_size must be .* number of bytes; got -1$"),
         ({"max_message_size": "x"}, TypeError, "^max_message_size must be .* number of bytes; got a str$"),
         ({"max_message_size": True}, TypeError, "^max_message_size must be .* number of bytes; got a bool$"),
+        ({"max_connections": 0}, ValueError, "^max_connections must be a positive whole number; got 0$"),
+        ({"max_connections": None}, TypeError, "^max_connections must be a positive whole number; got None$"),
+        ({"max_connections": True}, TypeError, "^max_connections must be a positive whole number; got a bool$"),
+        ({"allowed_hosts": "a"}, TypeError, r"^allowed_hosts .* such as \['runtime.internal'\]; got a str$"),
         ({"port": 70000}, ValueError, "^port must be a whole number from 0 to 65535; got 70000$"),
         ({"port": -1}, ValueError, "^port must be"),
         ({"port": "80"}, TypeError, "^port must be a whole number from 0 to 65535; got a str$"),
@@ -174,6 +178,70 @@ def test_the_origin(start_runtime: StartRuntime, headers: Any, status: int) -> N
 
 def test_without_being_told_no_web_page_gets_in(start_runtime: StartRuntime) -> None:
     assert status_of(start_runtime(), [("Origin", "http://127.0.0.1")]) == 403
+
+
+@pytest.mark.parametrize(
+    ("hosts", "status"),
+    [
+        (["localhost"], 101),
+        (["LOCALHOST:8080"], 101),
+        (["agent.localhost:1"], 101),
+        (["127.0.0.1:1"], 101),
+        (["127.8.8.8"], 101),
+        (["[::1]:1"], 101),
+        (["runtime.internal"], 101),
+        (["Runtime.Internal:80"], 101),
+        (["evil.example"], 403),
+        (["evil.example:80"], 403),
+        (["localhost.evil.example"], 403),
+        (["192.168.1.5"], 403),
+        (["0.0.0.0"], 403),
+        ([""], 403),
+        ([], 403),
+        (["localhost", "evil.example"], 403),
+    ],
+)
+def test_without_a_token_the_name_it_is_called_by_counts(
+    start_runtime: StartRuntime, hosts: list[str], status: int
+) -> None:
+    """A web page whose name was made to lead here says that name."""
+    assert status_for_hosts(start_runtime(allowed_hosts=["Runtime.internal"]), hosts) == status
+
+
+def test_with_a_token_any_name_will_do(start_runtime: StartRuntime) -> None:
+    assert status_for_hosts(start_runtime(token="t0ken"), ["evil.example"], "Authorization: Bearer t0ken\r\n") == 101
+
+
+def status_for_hosts(runtime: LocalRuntime, hosts: list[str], more: str = "") -> int:
+    lines = "".join(f"Host: {host}\r\n" for host in hosts)
+    with socket.create_connection(("127.0.0.1", int(runtime.url.rpartition(":")[2]))) as client:
+        client.sendall(
+            f"GET / HTTP/1.1\r\n{lines}{more}Upgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
+        )
+        return int(client.recv(1000).split()[1])
+
+
+def test_a_client_whose_machine_is_gone_is_noticed(
+    start_runtime: StartRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As far as the system is asked to: by SO_KEEPALIVE."""
+    accepted: list[socket.socket] = []
+    accept = socket.socket.accept
+
+    def remember(listener: socket.socket) -> Any:
+        client, address = accept(listener)
+        accepted.append(client)
+        return client, address
+
+    monkeypatch.setattr(socket.socket, "accept", remember)
+    with peer_of(start_runtime()) as peer:
+        assert peer.is_served()
+        (client,) = accepted
+        assert client.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        if sys.platform == "linux":
+            options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+            assert [client.getsockopt(socket.IPPROTO_TCP, option) for option in options] == [60, 15, 4]
 
 
 @pytest.mark.parametrize(

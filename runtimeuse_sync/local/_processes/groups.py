@@ -26,7 +26,7 @@ class GroupProcesses:
 
     def __init__(self, parent: Optional[GroupProcesses] = None) -> None:
         self._parent = parent
-        # By process group. Written by requests' threads; each single operation on it is atomic.
+        # By process group. Written by requests' threads; each single operation on it is atomic, an iteration is not.
         self._leaders: dict[int, subprocess.Popen[bytes]] = {}
         self._is_over = False
 
@@ -82,9 +82,9 @@ class GroupProcesses:
             left = self._left()
 
     def _left(self) -> set[int]:
-        for leader in tuple(self._leaders.values()):
+        for leader in self._leaders.copy().values():
             self.release(leader)
-        return set(self._leaders)
+        return set(self._leaders.copy())
 
     def _line(self) -> Iterator[GroupProcesses]:
         owner: Optional[GroupProcesses] = self
