@@ -118,7 +118,7 @@ class _Running:
         """The exit code, once the command has ended and its output is handed on."""
         for pipe, emit in ((self._process.stdout, on_stdout), (self._process.stderr, on_stderr)):
             assert pipe is not None
-            self._pumps.append(Pump(pipe, RedactedStream(redactor), emit, limit, self._tell))
+            self._pumps.append(Pump(pipe, RedactedStream(redactor), emit, limit, self._news))
         self._waiter.start()
         with calling_when_set(self._cancelled, self._tell):
             self._wait_for(lambda: self._ended or self._is_over_limit())

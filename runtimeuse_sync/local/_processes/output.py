@@ -75,14 +75,16 @@ class Pump:
         stream: RedactedStream,
         emit: Emit,
         limit: Optional[int],
-        tell: Callable[[], None],
+        news: threading.Condition,
     ) -> None:
         self._pipe = pipe
         self._descriptor = pipe.fileno()
         self._stream = stream
         self._emit = emit
         self._limit = limit
-        self._tell = tell
+        # Notified of what a waiting thread may wait for. Not a method of the one that waits: a pump may live on for
+        # long, and would keep all that belongs to the request.
+        self._news = news
         self.is_over_limit = False
         # Guards the stream, the count, and the order of what is emitted.
         self._lock = threading.Lock()
@@ -132,6 +134,10 @@ class Pump:
         if is_over_limit:
             self._detached = self.is_over_limit = True
             self._tell()
+
+    def _tell(self) -> None:
+        with self._news:
+            self._news.notify_all()
 
     def begin_end(self) -> None:
         """Tell of each silence from now on, as the command has ended."""
