@@ -69,11 +69,13 @@ class AsyncStream(AsyncIterator[T]):
     async def __anext__(self) -> T:
         if self._is_closed:
             raise StopAsyncIteration
-        if self._worker is None:
-            self._worker = _Worker(self._source, asyncio.get_running_loop())
-            self._worker.start()
+        worker = self._worker
+        if worker is None:
+            worker = _Worker(self._source, asyncio.get_running_loop())
+            worker.start()
+            self._worker = worker
         try:
-            return await self._worker.get()
+            return await worker.get()
         except BaseException:
             self.close()
             raise
@@ -121,6 +123,7 @@ class _Worker(Generic[T]):
         self._loop = loop
         self._items: deque[T] = deque()  # the thread appends, the loop takes
         self._room = threading.Semaphore(_ROOM)
+        self._asked = 0  # how often, by the loop
         self._news = asyncio.Event()  # set on the loop alone; the thread only looks at it
         self._end = asyncio.Event()  # the same
         self._error: Optional[BaseException] = None  # written before _end is set, read after it
@@ -168,7 +171,8 @@ class _Worker(Generic[T]):
 
     async def get(self) -> T:
         """The next item; raises what ended the iteration."""
-        if self._items:
+        self._asked += 1
+        if self._asked % _ROOM == 0:
             await asyncio.sleep(0)  # a busy agent must not keep the loop from other work, nor from a cancellation
         while not self._items:
             self._news.clear()

@@ -307,6 +307,20 @@ def test_closing_while_it_connects() -> None:
         asyncio.run(read(Client(f"ws://127.0.0.1:{never_answers.getsockname()[1]}", connect_timeout=30)))
 
 
+def test_a_thread_that_cannot_be_started_is_an_error_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def read() -> None:
+        async with AsyncStream(Numbers()) as stream:
+            for _ in range(2):
+                with pytest.raises(RuntimeError, match="can't start"):
+                    await stream.__anext__()
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    asyncio.run(read())
+
+
 # --- importing -----------------------------------------------------------------------------------------
 
 
