@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import contextvars
 import threading
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
@@ -45,7 +46,7 @@ class AsyncStream(AsyncIterator[T]):
     A thread of its own enters and iterates the run, and runs its callbacks; the loop is never blocked. At most 64
     items wait for the loop; then the thread waits too.
 
-    The run is cancelled when the stream is closed, when a task is cancelled that waits for the next item (an
+    The run is cancelled when the stream is closed, when the task that reads it is cancelled (an
     ``asyncio.wait_for`` that runs out included), and when the stream is no longer referred to. It raises what
     iterating the run raises.
 
@@ -69,11 +70,14 @@ class AsyncStream(AsyncIterator[T]):
     async def __anext__(self) -> T:
         if self._is_closed:
             raise StopAsyncIteration
-        if self._worker is None:
-            self._worker = _Worker(self._source, asyncio.get_running_loop())
-            self._worker.start()
+        worker = self._worker
+        if worker is None:
+            worker = _Worker(self._source, asyncio.get_running_loop())
+            worker.start()
+            self._worker = worker
+        worker.watch_reader()
         try:
-            return await self._worker.get()
+            return await worker.get()
         except BaseException:
             self.close()
             raise
@@ -121,6 +125,8 @@ class _Worker(Generic[T]):
         self._loop = loop
         self._items: deque[T] = deque()  # the thread appends, the loop takes
         self._room = threading.Semaphore(_ROOM)
+        self._asked = 0  # how often, by the loop
+        self._reader: Callable[[], Optional[asyncio.Task[Any]]] = lambda: None  # weak: it leads back to the stream
         self._news = asyncio.Event()  # set on the loop alone; the thread only looks at it
         self._end = asyncio.Event()  # the same
         self._error: Optional[BaseException] = None  # written before _end is set, read after it
@@ -166,9 +172,21 @@ class _Worker(Generic[T]):
         self._end.set()
         self._news.set()
 
+    def watch_reader(self) -> None:
+        """Stop when the task that reads ends as cancelled: that may have happened to it while it did something else."""
+        task = asyncio.current_task()
+        if task is not None and self._reader() is not task:
+            self._reader = weakref.ref(task)
+            task.add_done_callback(self._stop_if_cancelled)
+
+    def _stop_if_cancelled(self, reader: asyncio.Task[Any]) -> None:
+        if reader.cancelled():
+            self.stop()
+
     async def get(self) -> T:
         """The next item; raises what ended the iteration."""
-        if self._items:
+        self._asked += 1
+        if self._asked % _ROOM == 0:
             await asyncio.sleep(0)  # a busy agent must not keep the loop from other work, nor from a cancellation
         while not self._items:
             self._news.clear()

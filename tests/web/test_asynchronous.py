@@ -220,28 +220,47 @@ def test_a_task_that_is_cancelled_cancels_the_run(scripted_runtime: Start) -> No
     runtime.wait_for(CancelMessage)
 
 
-def test_a_task_that_is_cancelled_elsewhere_lets_go_of_the_run(scripted_runtime: Start) -> None:
+async def read_and_do_something_else(stream: AsyncStream[Any], has_read: asyncio.Event) -> None:
+    async for _ in stream:
+        has_read.set()
+        await asyncio.Event().wait()
+
+
+def test_a_reader_that_is_cancelled_elsewhere_cancels_the_run(scripted_runtime: Start) -> None:
     """As by a server that is cancelled while it sends to a browser that does not read."""
     runtime = scripted_runtime(generation("0.15", Reply(messages=[HELLO], hangs=True)))
 
     async def read() -> None:
-        sends = asyncio.Event()
+        has_read, stream = asyncio.Event(), AsyncStream(Client(runtime.url).stream(invocation()))
+        reading = asyncio.ensure_future(read_and_do_something_else(stream, has_read))
+        await has_read.wait()
+        reading.cancel()
+        await asyncio.wait([reading])
+        await within(5.0, lambda: not threads())
 
-        async def respond() -> None:
-            async for _ in AsyncStream(Client(runtime.url).stream(invocation())):
-                sends.set()
-                await asyncio.Event().wait()
+    asyncio.run(read())
+    runtime.wait_for(CancelMessage)
 
-        responding = asyncio.ensure_future(respond())
-        await sends.wait()
-        responding.cancel()
-        await asyncio.wait([responding])
-        del responding
+
+def test_a_stream_that_is_forgotten_cancels_the_run(scripted_runtime: Start) -> None:
+    runtime = scripted_runtime(generation("0.15", Reply(messages=[HELLO], hangs=True)))
+
+    async def read() -> None:
+        async for _ in AsyncStream(Client(runtime.url).stream(invocation())):
+            break
         gc.collect()  # for interpreters that do not count references
         await within(5.0, lambda: not threads())
 
     asyncio.run(read())
     runtime.wait_for(CancelMessage)
+
+
+def test_tasks_may_take_turns() -> None:
+    async def read() -> None:
+        async with AsyncStream(Numbers()) as stream:
+            assert [await asyncio.ensure_future(stream.__anext__()) for _ in range(5)] == [1, 2, 3, 4, 5]
+
+    asyncio.run(read())
 
 
 def test_closing_while_another_task_waits(scripted_runtime: Start) -> None:
@@ -305,6 +324,20 @@ def test_closing_while_it_connects() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as never_answers:
         asyncio.run(read(Client(f"ws://127.0.0.1:{never_answers.getsockname()[1]}", connect_timeout=30)))
+
+
+def test_a_thread_that_cannot_be_started_is_an_error_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def read() -> None:
+        async with AsyncStream(Numbers()) as stream:
+            for _ in range(2):
+                with pytest.raises(RuntimeError, match="can't start"):
+                    await stream.__anext__()
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    asyncio.run(read())
 
 
 # --- importing -----------------------------------------------------------------------------------------
