@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from runtimeuse_sync import CommandOutputMessageInterface
+import pytest
+
+from runtimeuse_sync import (
+    Client,
+    CommandExecutionResultMessageInterface,
+    CommandFailedError,
+    CommandOutputMessageInterface,
+    CommandResultItem,
+    ExecuteCommandsOptions,
+)
 from runtimeuse_sync._call.stderr_tail import StderrTail
+
+from ..face.test_transports import Brings
 
 
 def wrote(command: str, text: str, stream: str = "stderr") -> CommandOutputMessageInterface:
@@ -38,3 +49,13 @@ def test_messages_are_handed_on() -> None:
     message = wrote("a", "text")
     StderrTail(seen.append)(message)
     assert seen == [message]
+
+
+def test_a_failed_command_is_raised_with_what_it_wrote_to_stderr() -> None:
+    item = CommandResultItem(command="make", exit_code=2, stdout="building")
+    output, heard = wrote("make", "no rule\n"), []  # type: ignore[var-annotated]
+    client = Client(transport=Brings([output, CommandExecutionResultMessageInterface(results=[item])]))
+    with pytest.raises(CommandFailedError, match=r"^command 1 failed with exit code 2 .*\n  \| no rule$") as caught:
+        client.execute_commands(["make"], ExecuteCommandsOptions(on_command_output=heard.append), check=True)
+    assert caught.value.results == [item]
+    assert heard == [output]

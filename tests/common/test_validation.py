@@ -8,15 +8,20 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+import attrs
 import pytest
 
 from runtimeuse_sync._common.validation import (
     check_artifacts,
     check_callable,
     check_is_cancelled,
+    check_optional_list_of,
+    check_output_schema,
     check_port,
     check_seconds,
+    check_secrets,
     check_size,
+    checked_by,
     strings,
 )
 
@@ -228,3 +233,57 @@ def test_strings(values: Any) -> None:
 def test_what_are_no_strings(values: Any, said: str) -> None:
     with pytest.raises(TypeError, match=f"^x must be strings; {said}$"):
         strings(values, "x must be strings")
+
+
+# --- checks that hang on a field ----------------------------------------------------------------------------
+
+
+@attrs.define
+class Limits:
+    timeout: Any = attrs.field(default=None, validator=checked_by(check_seconds))
+    items: Any = attrs.field(default=None, validator=checked_by(check_optional_list_of(Decimal)))
+
+
+def test_a_field_is_checked_as_an_argument_is_when_it_is_made_and_when_it_is_set() -> None:
+    limits = Limits(timeout=5, items=[Decimal(1)])
+    for change in ({"timeout": 0}, {"items": [Decimal(1), 5]}, {"items": Decimal(1)}):
+        ((name, value),) = change.items()
+        with pytest.raises((TypeError, ValueError), match=f"^{name} must be "):
+            Limits(**change)
+        with pytest.raises((TypeError, ValueError), match=f"^{name} must be "):
+            setattr(limits, name, value)
+    assert limits == Limits(timeout=5, items=[Decimal(1)])
+
+
+def test_a_list_of_the_wrong_things_is_said_to_hold_them() -> None:
+    with pytest.raises(
+        TypeError, match=r"^items must be a list of Decimal, or None; got a list that holds something else"
+    ):
+        Limits(items=[5])
+
+
+# --- secrets and schemas ------------------------------------------------------------------------------------
+
+
+def test_the_frame_of_a_refusal_does_not_hold_the_secrets() -> None:
+    with pytest.raises(ValueError, match="empty string") as caught:
+        check_secrets(["s3cret", ""])
+    assert caught.value.__traceback__ is not None
+    last = caught.value.__traceback__.tb_next
+    assert last is not None
+    assert last.tb_frame.f_locals == {"has_empty": True}
+
+
+@pytest.mark.parametrize(
+    "text", [None, '{"type": "json_schema", "schema": {}}', ' {"schema": {}, "type": "json_schema"} ']
+)
+def test_an_output_schema_in_its_wrapper(text: Any) -> None:
+    check_output_schema(text)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "null", "[" * 10**6, '{"type": "json_schema", "schema": null}'])
+def test_an_output_schema_without_it(text: str) -> None:
+    with pytest.raises(
+        (TypeError, ValueError), match=r'write json.dumps\(\{"type": "json_schema", "schema": schema\}\)'
+    ):
+        check_output_schema(text)

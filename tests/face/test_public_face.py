@@ -139,7 +139,8 @@ def own_methods(cls: type) -> list[Any]:
     for base in cls.__mro__:
         if base.__module__.startswith("runtimeuse_sync"):
             found += [value for name, value in vars(base).items() if not name.startswith("_")]
-    return [value for value in found if inspect.isfunction(value) or isinstance(value, (property, classmethod))]
+    found = [value.__func__ if isinstance(value, classmethod) else value for value in found]
+    return [value for value in found if inspect.isfunction(value) or isinstance(value, property)]
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)

@@ -77,6 +77,7 @@ class BrokenError(Exception):
         (SystemExit(3), {"error": "3"}),
         (KeyboardInterrupt(), {"error": "KeyboardInterrupt"}),
         (AgentRuntimeError("failed", {"code": 7}), {"error": "failed", "metadata": {"code": 7}}),
+        (AgentRuntimeError("failed\n\ton line 2" + "x" * 20_000), {"error": "failed\n\ton line 2" + "x" * 20_000}),
     ],
 )
 def test_what_a_handler_raises_is_an_error_in_its_own_words(

@@ -237,8 +237,9 @@ class Request:
             if self.cancelled.is_set():
                 raise CancelledException from None
             _log_origin("the handler", error)
-            metadata = error.metadata if isinstance(error, AgentRuntimeError) else None
-            raise _FailedError(str(error) or type(error).__name__, metadata) from None
+            if isinstance(error, AgentRuntimeError):
+                raise _FailedError(error.error or type(error).__name__, error.metadata) from None
+            raise _FailedError(str(error) or type(error).__name__) from None
 
 
 def _check_schema(text: str) -> None:
