@@ -87,7 +87,7 @@ BAD = {
 
 @pytest.mark.parametrize("kind", BAD)
 def test_bad_input_is_a_clear_error_and_loses_nothing_before_it(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtimeuse_sync.run.IMPATIENT_CLOSE_WAIT", 10.0)  # or who is held up says no goodbye
+    monkeypatch.setattr("runtimeuse_sync._call.waits.IMPATIENT_CLOSE_WAIT", 10.0)  # or who is held up says no goodbye
     bad, text, code = BAD[kind]
     told: list[tuple[int, bytes]] = []
 
