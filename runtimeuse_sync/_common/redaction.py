@@ -134,12 +134,14 @@ class _Finder:
         # How a span goes on behind the end of one secret: with another one, or the same again, of which so many
         # characters are there already. Those that lead farthest come first.
         self._overlaps: list[tuple[str, int]] = []
+        self._next: set[str] = set()  # the characters that such a continuation begins with
 
     def _prepare(self) -> re.Pattern[str]:
         # When the first secret is found: most texts have none, and many long secrets take a while.
         if self._pattern is None:
             pairs = ((secret, known) for secret in self._secrets for known in _overlaps(secret, self._secrets))
             self._overlaps = sorted(pairs, key=lambda pair: pair[1])
+            self._next = {secret[known] for secret, known in self._overlaps}
             self._pattern = re.compile("|".join(map(re.escape, self._secrets)))
         return self._pattern
 
@@ -156,8 +158,10 @@ class _Finder:
             yield 0, end
         match = pattern.search(text, end)
         while match:
-            end = self._end(text, match.end())
-            yield match.start(), end
+            start, end = match.span()
+            if text[end : end + 1] in self._next:
+                end = self._end(text, end)
+            yield start, end
             match = pattern.search(text, end)
 
     def _end(self, text: str, end: int) -> int:
