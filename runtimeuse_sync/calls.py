@@ -39,6 +39,8 @@ if TYPE_CHECKING:  # Python has defaults for type variables from 3.13 on; type c
     from typing_extensions import TypeVar as TypeVarWithDefault
     from typing_extensions import Unpack
 
+    from .commands import CompletedCommand
+
     MessageT = TypeVarWithDefault("MessageT", bound=m.ResultMessageInterface, default=m.ResultMessageInterface)
 else:
     MessageT = TypeVar("MessageT")
@@ -312,6 +314,61 @@ class Calls(ABC):
         if check and any(item.exit_code != 0 for item in results):
             raise CommandFailedError(results=results)
         return m.CommandExecutionResult(results=results)
+
+    # --- above the core -----------------------------------------------------------------------------
+
+    def run(
+        self,
+        command: Union[str, Sequence[str]],
+        *,
+        cwd: Optional[str] = None,
+        env: Optional[dict[str, str]] = None,
+        input: Optional[bytes] = None,  # noqa: A002 - subprocess's name
+        check: bool = False,
+        on_output: Optional[OnCommandOutputCallback] = None,
+        **keywords: Unpack[ExecuteCommandsKeywords],
+    ) -> CompletedCommand:
+        """Run one command in the sandbox, as ``subprocess.run`` does here (since runtime 0.8).
+
+        Its output comes whole, however long it is, with its two streams apart. The sandbox needs a POSIX shell and
+        its usual programs.
+
+        Args:
+            command (str or list of str): a line for the shell, or a program and its arguments.
+            cwd (str or None): where to run it. Default: the runtime's own directory.
+            env (dict[str, str] or None): environment variables to add.
+            input (bytes or None): what it reads from its standard input. Default None: nothing.
+            check (bool): raise ``CommandFailedError`` if it fails. Default False.
+            on_output: called with pieces of output, as ``CommandOutputMessageInterface``: the first 900,000 bytes of
+                each stream as they come, the rest at the end. Before runtime 0.14 what comes early is all told to
+                be ``stdout``. A process that the command leaves in the background then has to close its streams.
+            keywords: fields of ``ExecuteCommandsOptions``. ``timeout`` covers all that the call does.
+
+        Returns:
+            CompletedCommand: its ``exit_code``, ``stdout``, ``stderr`` and ``duration``.
+
+        Raises:
+            CommandFailedError: with ``check``.
+            SandboxError: the sandbox lacks a program, or sent what is not acceptable.
+            Otherwise what ``execute_commands`` raises.
+
+        >>> done = client.run("tr a-z A-Z; echo oh >&2; exit 3", input=b"hello", timeout=30)
+        >>> done.exit_code, done.stdout, done.stderr
+        (3, 'HELLO', 'oh\n')
+        """
+        from . import commands
+
+        options = execute_commands_options(self._defaults(), None, keywords)
+        return commands.run(
+            self,  # type: ignore[arg-type]
+            command,
+            options,
+            cwd=cwd,
+            env=env,
+            input=input,
+            check=check,
+            on_output=on_output,
+        )
 
 
 def _finish(run: Run[ResultT], callbacks: Callbacks) -> ResultT:
