@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union, overload
+from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar, Union, overload
 
 import attrs
 
@@ -354,7 +355,7 @@ class Calls(ABC):
 
         >>> done = client.run("tr a-z A-Z; echo oh >&2; exit 3", input=b"hello", timeout=30)
         >>> done.exit_code, done.stdout, done.stderr
-        (3, 'HELLO', 'oh\n')
+        (3, 'HELLO', 'oh\\n')
         """
         from . import commands
 
@@ -368,6 +369,94 @@ class Calls(ABC):
             input=input,
             check=check,
             on_output=on_output,
+        )
+
+    def upload(
+        self,
+        source: Union[str, os.PathLike[str]],
+        target: str,
+        *,
+        ignore: str = "",
+        on_progress: Optional[Callable[[int, int], Any]] = None,
+        **keywords: Unpack[ExecuteCommandsKeywords],
+    ) -> None:
+        """Send a file or folder to the sandbox, over the connection of a call (since runtime 0.8).
+
+        Modes and empty folders are kept. It goes in several messages, so that its size has no limit and memory
+        stays bounded, and gets its name when a checksum has proved that it arrived as it was. Into a folder that is
+        there already, what the source has is added file by file. The sandbox needs ``tar`` and ``sha256sum``.
+
+        Args:
+            source (str or path): a file or folder here. A link in a folder is refused, unless ``ignore`` names it.
+            target (str): its absolute path in the sandbox. A file goes into the folder that ends in a slash.
+            ignore (str): gitignore lines of what is left out.
+            on_progress: called with the bytes that have gone and those of all, of the archive that it travels in.
+            keywords: fields of ``ExecuteCommandsOptions``. ``timeout`` covers all that the call does.
+
+        Raises:
+            SandboxError: the sandbox lacks a program, or could not take it.
+            OSError, ValueError: the source cannot be read, or holds what is neither file nor folder.
+            Otherwise what ``execute_commands`` raises.
+
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "a.txt").write_text("hello")
+        ...     client.upload(Path(folder, "a.txt"), f"{folder}/there/b.txt", timeout=30)
+        ...     client.run(["cat", f"{folder}/there/b.txt"]).stdout
+        'hello'
+        """
+        from . import files
+
+        options = execute_commands_options(self._defaults(), None, keywords)
+        files.upload(self, source, target, options, ignore=ignore, on_progress=on_progress)  # type: ignore[arg-type]
+
+    def download(
+        self,
+        source: str,
+        target: Union[str, os.PathLike[str]],
+        *,
+        max_size: int = 10 * 2**30,
+        max_files: int = 100_000,
+        on_progress: Optional[Callable[[int, int], Any]] = None,
+        **keywords: Unpack[ExecuteCommandsKeywords],
+    ) -> None:
+        """Fetch a file or folder from the sandbox, over the connection of a call (since runtime 0.8).
+
+        As ``upload``, the other way round. The sandbox is not trusted: paths that lead out, links, devices, and more
+        than was allowed are refused, and nothing half-written gets the final name.
+
+        Args:
+            source (str): its absolute path in the sandbox.
+            target (str or path): its path here. A file goes into the folder that ends in a slash.
+            max_size (int): bytes that it may have, as an archive. Default 10 GiB.
+            max_files (int): files and folders that it may hold. Default 100,000.
+            on_progress, keywords: as in ``upload``.
+
+        Raises:
+            SandboxError: the sandbox lacks a program, or sent what is not acceptable.
+            OSError: it cannot be written here.
+            Otherwise what ``execute_commands`` raises.
+
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = client.run(["sh", "-c", "echo hello >report.txt"], cwd=folder)
+        ...     client.download(f"{folder}/report.txt", f"{folder}/here/", timeout=30)
+        ...     Path(folder, "here", "report.txt").read_text()
+        'hello\\n'
+        """
+        from . import files
+
+        options = execute_commands_options(self._defaults(), None, keywords)
+        files.download(
+            self,  # type: ignore[arg-type]
+            source,
+            target,
+            options,
+            max_size=max_size,
+            max_files=max_files,
+            on_progress=on_progress,
         )
 
 

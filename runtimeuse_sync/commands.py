@@ -134,7 +134,7 @@ def run(
     if not (input is None or isinstance(input, (bytes, bytearray, memoryview))):
         raise TypeError("input must be bytes, as in text.encode()")
     on_output = on_output or options.on_command_output
-    running = _Running(Sandbox(calls, options), calls, options)
+    running = _Running(calls, options)
     try:
         done = running.outcome(CommandInterface(command=line, cwd=cwd, env=env), bytes(input or b""), on_output)
     except (AgentRuntimeError, SandboxError):
@@ -159,10 +159,9 @@ def _line(command: Any) -> str:
 class _Running:
     """One command, in a folder of its own in the sandbox."""
 
-    def __init__(self, sandbox: Sandbox, calls: Union[Client, Session], options: ExecuteCommandsOptions) -> None:
-        self.sandbox = sandbox
+    def __init__(self, calls: Union[Client, Session], options: ExecuteCommandsOptions) -> None:
+        self.sandbox = Sandbox(calls, options)
         self.folder = new_folder()
-        self._calls = calls
         self._options = options
 
     def outcome(self, command: CommandInterface, data: bytes, on_output: Optional[OnOutput]) -> CompletedCommand:
@@ -231,10 +230,9 @@ class _Running:
             pre_execution_downloadables=items or None,
             on_assistant_message=live.assistant,
             on_command_output=live.command,
-            timeout=self.sandbox.time_left(),
         )
         commands = [*commands, CommandInterface(command=report.command)]
-        results = self._calls.execute_commands(commands, options).results
+        results = self.sandbox.execute(commands, options)
         stdout = results[-1].stdout if len(results) == len(commands) else None
         return report.answer_in(live.report if stdout is None else stdout)
 

@@ -90,15 +90,16 @@ def client(request: pytest.FixtureRequest) -> Iterator[Client]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_left_in_the_sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def made_in_the_sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[str]]:
     """Whatever a call made for itself in the sandbox is gone at its end."""
-    made: list[uuid.UUID] = []
+    made: list[str] = []
     make = uuid.uuid4
 
     def recorded() -> uuid.UUID:
-        made.append(make())
-        return made[-1]
+        made.append(f".runtimeuse-{(new := make()).hex}")
+        return new
 
     monkeypatch.setattr(uuid, "uuid4", recorded)
-    yield
-    assert [path for each in made for path in Path("/tmp").glob(f".runtimeuse-{each.hex}")] == []
+    yield made
+    assert [name for name in made if Path("/tmp", name).exists()] == []
+    assert list(tmp_path.rglob(".runtimeuse-*")) == []

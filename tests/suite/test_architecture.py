@@ -35,13 +35,14 @@ ORDER = {
         # The core ends here: what follows is written against its public names, or needs an extra.
         "_files",
         "commands",
+        "files",
         "web",
         "local",
         "testing",
         "cli",
         "__main__",
     ),
-    "_files": ("patterns", "transit", "sandbox"),
+    "_files": ("patterns", "transit", "sandbox", "packing", "unpacking", "scripts"),
     "_common": (
         "close_codes",
         "validation",
@@ -149,9 +150,9 @@ ORDER = {
     ),
 }
 # A user could have written it.
-ABOVE = ("_files", "commands", "web")
+ABOVE = ("_files", "commands", "files", "web")
 # What a module of the core imports inside a function though it stands above: a method that is called there.
-LATE = {"calls": ("commands",)}
+LATE = {"calls": ("commands", "files")}
 CORE = ORDER[""][: ORDER[""].index("__init__") + 1]
 
 # What only the named modules of the core import, from outside the package.
