@@ -140,6 +140,7 @@ ORDER = {
         "_artifacts",
         "_demo_world",
         "_demo_run",
+        "cp",
         "demo",
         "execute",
         "invoke",
