@@ -16,22 +16,22 @@ from ._call.readiness import wait_until_ready
 from ._common.tracebacks import hides_arguments, made_without_a_trace
 from ._common.validation import check_logger, check_seconds, check_type
 from ._connection.settings import ConnectionSettings, by_name, changed
-from .calls import Calls
 from .options import Logger, QueryKeywords, QueryOptions, query_options
+from .sandbox import SandboxCalls
 from .session import Session
 from .transports import Transport, WebSocketTransport
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 else:
-    Unpack = Union  # see calls
+    Unpack = Union  # see streams
 
 _default_logger = logging.getLogger("runtimeuse_sync")
 
 
 @made_without_a_trace
 @attrs.frozen(eq=False)
-class Client(ConnectionSettings, Calls):
+class Client(ConnectionSettings, SandboxCalls):
     """A client for an agent runtime. ``RuntimeUseClient`` is the same class.
 
     A client is configuration: immutable, picklable if what it was given is, safe to share between threads and

@@ -10,13 +10,13 @@ from ._call.limits import Limits
 from ._call.request_loop import RequestLoop
 from ._call.waits import CLOSE_WAIT, IMPATIENT_CLOSE_WAIT
 from ._protocol.exchange import Exchange
-from .calls import Calls
 from .exceptions import RuntimeUseError
 from .options import CallOptions, QueryOptions
+from .sandbox import SandboxCalls
 from .transports import Transport
 
 
-class Session(Calls):
+class Session(SandboxCalls):
     """A connection that serves one request after another (since runtime 0.11), from ``Client.session()``.
 
     ``invoke``, ``query``, ``execute_commands`` and ``stream`` are those of ``Client``. Calls from several

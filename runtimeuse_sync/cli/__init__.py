@@ -3,7 +3,7 @@
 | module | its one job |
 |---|---|
 | ``_app`` | the sub-commands put together; the exit code |
-| ``serve``, ``invoke``, ``execute``, ``wait``, ``demo`` | one sub-command each (``execute`` is ``exec``) |
+| ``serve``, ``invoke``, ``execute``, ``cp``, ``wait``, ``demo`` | one sub-command each (``execute`` is ``exec``) |
 | ``_parameters`` | options that several of them share, and the types of their values |
 | ``_endings`` | every way in which a command can end, and its exit code |
 | ``_signals``, ``_streams`` | signals as exceptions; standard streams that lose nothing |

@@ -12,6 +12,7 @@ import click
 from ._endings import INTERRUPTED
 from ._screen import PROGRAM
 from ._streams import mend_streams
+from .cp import cp
 from .demo import demo
 from .execute import execute
 from .invoke import invoke
@@ -28,7 +29,7 @@ def app() -> None:
     """Run agents and commands on a runtimeuse runtime, or host one."""
 
 
-for command in (serve, invoke, execute, wait, demo):
+for command in (serve, invoke, execute, cp, wait, demo):
     app.add_command(command)
 
 

@@ -12,8 +12,8 @@ from typing import Callable, Optional
 
 from attrs import frozen
 
+from ..._files.patterns import Pattern
 from .._transfers.files import is_inside, open_regular
-from .patterns import Pattern
 
 IGNORE_FILE = ".artifactignore"
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from runtimeuse_sync.local._artifacts.patterns import Pattern
+from runtimeuse_sync._files.patterns import Pattern
 
 
 def matches(line: str, path: str) -> bool:

@@ -1,0 +1,224 @@
+"""Files and folders into a sandbox and out of it, over the runtime's own connection: no storage is needed.
+
+A folder travels as a tar archive. It goes in as ``data:`` URLs, which the runtime downloads, and comes out in base64,
+piece by piece; both for a checksum to prove that it arrived as it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Callable, Optional, Union
+
+import attrs
+
+from . import AgentRuntimeError, Client, ExecuteCommandsOptions, RuntimeUseError, Session
+from ._files import scripts
+from ._files.packing import ROOT, entries, packed, packed_size
+from ._files.sandbox import Sandbox, SandboxError, in_pieces, new_folder
+from ._files.unpacking import Unpacked, unpack
+
+__all__ = ["MAX_FILES", "MAX_SIZE", "SandboxError", "download", "upload"]
+
+LocalPath = Union[str, "os.PathLike[str]"]
+OnProgress = Callable[[int, int], Any]
+
+# Bytes, and files and folders, that a download takes unless told otherwise.
+MAX_SIZE = 10 * 2**30
+MAX_FILES = 100_000
+
+# What tells of an archive: what it holds, its size, its SHA-256.
+_TOLD = re.compile(r"(file|folder) (\d{1,15}) ([0-9a-f]{64})")
+
+
+# --- in ----------------------------------------------------------------------------------------------
+
+
+def upload(
+    calls: Union[Client, Session],
+    source: LocalPath,
+    target: str,
+    options: ExecuteCommandsOptions,
+    *,
+    ignore: str = "",
+    on_progress: Optional[OnProgress] = None,
+) -> None:
+    """Send a file or folder; see ``Client.upload``.
+
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, "a.txt").write_text("hello")
+    ...     upload(client, Path(folder, "a.txt"), f"{folder}/there/", ExecuteCommandsOptions(timeout=30))
+    ...     Path(folder, "there", "a.txt").read_text()
+    5
+    'hello'
+    """
+    source = os.fspath(source)
+    target = _remote_path("target", target)
+    if target.endswith("/") and not os.path.isdir(source):
+        target += os.path.basename(source)
+    target = posixpath.normpath(target)
+    found = entries(source, ignore)
+    progress = _Progress(packed_size(found), on_progress)
+    sandbox, stage = Sandbox(calls, options), new_folder(posixpath.dirname(target))
+    digest = hashlib.sha256()
+    with _removed_on_failure(sandbox, stage):
+        sandbox.ask(scripts.preparing_upload(stage))
+        last = _send_all_but_last(sandbox, in_pieces(_hashed(packed(found), digest)), stage, progress)
+        script = scripts.finishing_upload(stage, target, len(last), digest.hexdigest())
+        sandbox.ask(script, deliver=last, folder=stage)
+    progress.add(len(last))
+
+
+def _send_all_but_last(sandbox: Sandbox, pieces: Iterator[bytes], stage: str, progress: _Progress) -> bytes:
+    last = next(pieces)
+    for piece in pieces:
+        sandbox.send(iter([last]), stage, f"{stage}/archive", progress.add)
+        last = piece
+    return last
+
+
+# --- out ---------------------------------------------------------------------------------------------
+
+
+def download(
+    calls: Union[Client, Session],
+    source: str,
+    target: LocalPath,
+    options: ExecuteCommandsOptions,
+    *,
+    max_size: int = MAX_SIZE,
+    max_files: int = MAX_FILES,
+    on_progress: Optional[OnProgress] = None,
+) -> None:
+    """Fetch a file or folder; see ``Client.download``.
+
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, "a.txt").write_text("hello")
+    ...     download(client, f"{folder}/a.txt", f"{folder}/here/", ExecuteCommandsOptions(timeout=30))
+    ...     Path(folder, "here", "a.txt").read_text()
+    5
+    'hello'
+    """
+    source = _remote_path("source", source)
+    sandbox, stage = Sandbox(calls, options), new_folder()
+    with _removed_on_failure(sandbox, stage):
+        told = _TOLD.fullmatch(sandbox.ask(scripts.preparing_download(stage, source)))
+        if told is None:
+            raise SandboxError("the sandbox did not say what it has packed")
+        size = int(told[2])
+        if size > max_size:
+            raise SandboxError(f"the sandbox has {size} bytes to send, more than {max_size} (max_size)")
+        progress = _Progress(size, on_progress)
+        pieces = _watched(sandbox.fetch(f"{stage}/archive", size), progress)
+        into = _into(target, posixpath.basename(source)) if told[1] == "file" else Path(target)
+        _receive(pieces, into, told[3], is_folder=told[1] == "folder", max_files=max_files)
+        sandbox.remove(stage)
+
+
+def _into(target: LocalPath, name: str) -> Path:
+    """Where a file goes: the path itself, or into the folder that it names with a slash at its end."""
+    text = os.fspath(target)
+    return Path(text, name) if text.endswith(("/", os.sep)) else Path(text)
+
+
+def _receive(pieces: Iterator[bytes], target: Path, checksum: str, *, is_folder: bool, max_files: int) -> None:
+    """Unpack the archive beside ``target``, and move what it holds there once its checksum is right."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    stage = tempfile.mkdtemp(prefix=".runtimeuse-", dir=target.parent)
+    try:
+        root, digest = Path(stage, ROOT), hashlib.sha256()
+        unpacked = unpack(_hashed(pieces, digest), root if is_folder else Path(stage), max_files=max_files)
+        if digest.hexdigest() != checksum:
+            raise SandboxError("what arrived is not what the sandbox has packed: its checksum is another")
+        if is_folder:
+            _place_folder(root, target, unpacked)
+        else:
+            os.replace(_only_file(stage), target)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _only_file(stage: str) -> str:
+    found = [entry.path for entry in os.scandir(stage) if entry.is_file(follow_symlinks=False)]
+    if len(found) != 1 or len(os.listdir(stage)) != 1:
+        raise SandboxError("the archive holds something else than the one file that was asked for")
+    return found[0]
+
+
+def _place_folder(root: Path, target: Path, unpacked: Unpacked) -> None:
+    root.mkdir(exist_ok=True)
+    kept: set[Path] = set()
+    _merge(root, target, kept)
+    # From the inside out, or a folder that nobody may enter would keep us from those in it.
+    for names, mode in sorted(unpacked.folders, key=lambda item: len(item[0]), reverse=True):
+        folder = target.joinpath(*names)
+        if folder not in kept:
+            os.chmod(folder, mode)
+
+
+def _merge(source: Path, target: Path, kept: set[Path]) -> None:
+    """Move ``source`` to ``target``; a folder that is there already gets what is in the other."""
+    if not (target.is_dir() and source.is_dir()):
+        os.replace(source, target)
+        return
+    kept.add(target)
+    for child in list(source.iterdir()):
+        _merge(child, target / child.name, kept)
+
+
+# --- both --------------------------------------------------------------------------------------------
+
+
+@attrs.define
+class _Progress:
+    """Tells how many bytes have gone."""
+
+    total: int
+    on_progress: Optional[OnProgress]
+    done: int = 0
+
+    def add(self, size: int) -> None:
+        self.done += size
+        if self.on_progress:
+            self.on_progress(self.done, self.total)
+
+
+@contextmanager
+def _removed_on_failure(sandbox: Sandbox, stage: str) -> Iterator[None]:
+    """What was made in the sandbox is removed if the block fails, unless the sandbox is not to be asked any more."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, (AgentRuntimeError, SandboxError)) or not isinstance(error, RuntimeUseError):
+            with suppress(RuntimeUseError):
+                sandbox.remove(stage)
+        raise
+
+
+def _hashed(stream: Iterator[bytes], digest: Any) -> Iterator[bytes]:
+    for data in stream:
+        digest.update(data)
+        yield data
+
+
+def _watched(stream: Iterator[bytes], progress: _Progress) -> Iterator[bytes]:
+    for data in stream:
+        progress.add(len(data))
+        yield data
+
+
+def _remote_path(name: str, path: Any) -> str:
+    if not isinstance(path, str):
+        raise TypeError(f"{name} must be a str, the path in the sandbox")
+    if not path.startswith("/") or "\0" in path:
+        raise ValueError(f"{name} must be an absolute path in the sandbox, as in '/srv/src'")
+    return path
