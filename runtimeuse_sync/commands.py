@@ -40,7 +40,7 @@ from ._files.sandbox import (
     received,
 )
 
-__all__ = ["CompletedCommand", "SandboxError", "run"]
+__all__ = ["MAX_OUTPUT", "CompletedCommand", "SandboxError", "run"]
 
 OnOutput = Callable[[CommandOutputMessageInterface], Any]
 
@@ -49,6 +49,9 @@ _SHOWN = 900_000
 
 # Bytes of both streams together that come with the exit code: in base64 well below that limit as well.
 _SENT_ALONG = 600_000
+
+# Bytes of both streams together that a call takes into memory unless told otherwise.
+MAX_OUTPUT = 256 * 2**20
 
 # Passes its standard input to a file, and on as it comes until that were too many bytes; notes how many it passed on.
 # "command -p" finds the programs of the system, whatever PATH the command is given.
@@ -124,6 +127,7 @@ def run(
     input: Optional[bytes] = None,  # noqa: A002 - subprocess's name
     check: bool = False,
     on_output: Optional[OnOutput] = None,
+    max_output: int = MAX_OUTPUT,
 ) -> CompletedCommand:
     """Run one command; see ``Client.run``.
 
@@ -134,7 +138,7 @@ def run(
     if not (input is None or isinstance(input, (bytes, bytearray, memoryview))):
         raise TypeError("input must be bytes, as in text.encode()")
     on_output = on_output or options.on_command_output
-    running = _Running(calls, options)
+    running = _Running(calls, options, max_output)
     try:
         done = running.outcome(CommandInterface(command=line, cwd=cwd, env=env), bytes(input or b""), on_output)
     except (AgentRuntimeError, SandboxError):
@@ -142,8 +146,8 @@ def run(
             running.sandbox.remove(running.folder)
         raise
     if check and done.exit_code != 0:
-        item = CommandResultItem(command=line, exit_code=done.exit_code, stdout=done.stderr or done.stdout)
-        raise CommandFailedError(results=[item])
+        item = CommandResultItem(command=line, exit_code=done.exit_code, stdout=done.stdout)
+        raise CommandFailedError(results=[item], stderr=done.stderr)
     return done
 
 
@@ -159,9 +163,10 @@ def _line(command: Any) -> str:
 class _Running:
     """One command, in a folder of its own in the sandbox."""
 
-    def __init__(self, calls: Union[Client, Session], options: ExecuteCommandsOptions) -> None:
+    def __init__(self, calls: Union[Client, Session], options: ExecuteCommandsOptions, max_output: int) -> None:
         self.sandbox = Sandbox(calls, options)
         self.folder = new_folder()
+        self._max_output = max_output
         self._options = options
 
     def outcome(self, command: CommandInterface, data: bytes, on_output: Optional[OnOutput]) -> CompletedCommand:
@@ -191,6 +196,10 @@ class _Running:
         if sent_along is not None:
             first, _, second = sent_along.partition(";")
             return decoded(first), decoded(second)
+        if out_size + err_size > self._max_output:
+            size, most = out_size + err_size, self._max_output
+            advice = "let it write to a file, and download that"
+            raise SandboxError(f"the command printed {size} bytes, more than {most} (max_output): {advice}")
         out = b"".join(self.sandbox.fetch(f"{self.folder}/out", out_size))
         err = b"".join(self.sandbox.fetch(f"{self.folder}/err", err_size))
         self.sandbox.remove(self.folder)

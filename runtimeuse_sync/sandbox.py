@@ -32,6 +32,7 @@ class SandboxCalls(Calls):
         input: Optional[bytes] = None,  # noqa: A002 - subprocess's name
         check: bool = False,
         on_output: Optional[OnCommandOutputCallback] = None,
+        max_output: int = 256 * 2**20,
         **keywords: Unpack[ExecuteCommandsKeywords],
     ) -> CompletedCommand:
         """Run one command in the sandbox, as ``subprocess.run`` does here (since runtime 0.8).
@@ -48,6 +49,7 @@ class SandboxCalls(Calls):
             on_output: called with pieces of output, as ``CommandOutputMessageInterface``: the first 900,000 bytes of
                 each stream as they come, the rest at the end. Before runtime 0.14 what comes early is all told to
                 be ``stdout``. A process that the command leaves in the background then has to close its streams.
+            max_output (int): bytes that it may print, as they are held in memory. Default 256 MiB.
             keywords: fields of ``ExecuteCommandsOptions``. ``timeout`` covers all that the call does.
 
         Returns:
@@ -55,7 +57,7 @@ class SandboxCalls(Calls):
 
         Raises:
             CommandFailedError: with ``check``.
-            SandboxError: the sandbox lacks a program, or sent what is not acceptable.
+            SandboxError: the sandbox lacks a program, sent what is not acceptable, or more than ``max_output``.
             Otherwise what ``execute_commands`` raises.
 
         >>> done = client.run("tr a-z A-Z; echo oh >&2; exit 3", input=b"hello", timeout=30)
@@ -74,6 +76,7 @@ class SandboxCalls(Calls):
             input=input,
             check=check,
             on_output=on_output,
+            max_output=max_output,
         )
 
     def upload(

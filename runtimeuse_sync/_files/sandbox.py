@@ -32,6 +32,9 @@ from .transit import NAME, PIECE, data_url
 # than 1 MiB. A multiple of three, so that no padding stands inside of it.
 FETCH = 720 * 1024
 
+# Characters of messages in which an answer is looked for: twice as many as a runtime lets a command print.
+_LONGEST_ANSWER = 2 * 2**20
+
 # Characters of a sandbox's words in an error.
 _LONGEST_REASON = 500
 
@@ -182,19 +185,30 @@ class Sandbox:
 
 
 class Output:
-    """Collects what commands print, from the messages of any runtime; standard output, where that is told apart."""
+    """Collects what commands print, from the messages of any runtime; standard output, where that is told apart.
+
+    Raises ``SandboxError`` if it is more than any answer.
+    """
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
+        self._room = _LONGEST_ANSWER
 
     def assistant(self, message: AssistantMessageInterface) -> None:
         """Until 0.13."""
-        self._pieces.extend(message.text_blocks)
+        for text in message.text_blocks:
+            self._add(text)
 
     def command(self, message: CommandOutputMessageInterface) -> None:
         """Since 0.14."""
         if message.stream == "stdout":
-            self._pieces.append(message.text)
+            self._add(message.text)
+
+    def _add(self, text: str) -> None:
+        self._room -= len(text)
+        if self._room < 0:
+            raise SandboxError("the sandbox does not stop answering")
+        self._pieces.append(text)
 
     @property
     def text(self) -> str:

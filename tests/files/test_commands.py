@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import threading
 from pathlib import Path
@@ -12,8 +13,10 @@ from runtimeuse_sync import (
     AgentRuntimeError,
     CancelledException,
     Client,
+    CommandExecutionMessage,
     CommandFailedError,
     CommandOutputMessageInterface,
+    CommandResultItem,
     ExecuteCommandsOptions,
     InvocationTimeoutError,
     QueryOptions,
@@ -92,9 +95,10 @@ def test_bytes_that_are_no_text_are_replaced(local: Client) -> None:
 
 
 def test_check(client: Client) -> None:
-    with pytest.raises(CommandFailedError, match="command 1 failed with exit code 2") as caught:
-        client.run("echo why >&2; exit 2", check=True)
-    assert [(item.command, item.exit_code) for item in caught.value.results] == [("echo why >&2; exit 2", 2)]
+    line = "echo out; echo why >&2; exit 2"
+    with pytest.raises(CommandFailedError, match=r"command 1 failed with exit code 2 .*\n  \| why$") as caught:
+        client.run(line, check=True)
+    assert caught.value.results == [CommandResultItem(command=line, exit_code=2, stdout="out\n")]
     assert client.run("exit 0", check=True).exit_code == 0
 
 
@@ -184,6 +188,7 @@ def lying(answer: str) -> ScriptedRuntime:
         ("1 2 3 4 " + "9" * 5000, "how the command ended"),
         ("0 1 1 0 0 +!;!", "not base64"),
         ("0 1 1 0 0 +[REDACTED];", "one of the secrets"),
+        (f"0 {2**28} 1 0 0 ", "let it write to a file, and download that"),
         ("!the sandbox has no program \x1b[31mbase64", r"^the sandbox has no program  \[31mbase64$"),
     ],
 )
@@ -197,3 +202,20 @@ def test_a_result_is_plain() -> None:
     done = CompletedCommand(command="ls", exit_code=0, stdout="secret", stderr="", duration=1.0)
     assert repr(done) == "CompletedCommand(command='ls', exit_code=0, duration=1.0)"
     assert ExecuteCommandsOptions().timeout is None
+
+
+def test_a_sandbox_that_does_not_stop_answering() -> None:
+    def script(peer: Peer) -> None:
+        mark = peer.expect(CommandExecutionMessage).commands[-1].command.partition("%s>' ")[2][:32]
+        peer.send({"message_type": "assistant_message", "text_blocks": [f"<{mark}:"]})
+        while True:
+            peer.send({"message_type": "assistant_message", "text_blocks": ["x" * 2**20]})
+
+    with ScriptedRuntime(script) as runtime:
+        with pytest.raises(SandboxError, match="does not stop answering"):
+            Client(runtime.url).run("ls")
+
+
+def test_a_sandboxs_error_survives_pickling() -> None:
+    error = pickle.loads(pickle.dumps(SandboxError("the sandbox has no program tar")))
+    assert (type(error), str(error)) == (SandboxError, "the sandbox has no program tar")

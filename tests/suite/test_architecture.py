@@ -120,7 +120,7 @@ ORDER = {
         "downloads",
         "uploads",
     ),
-    "local/_artifacts": ("patterns", "ignore", "settling", "watching", "artifacts"),
+    "local/_artifacts": ("ignore", "settling", "watching", "artifacts"),
     "local/_server": (
         "admission",
         "framing",
