@@ -12,13 +12,12 @@ import shlex
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Callable, Optional, Union
+from typing import Any, Optional, Union
 
 import attrs
 
 from . import (
     AgentRuntimeError,
-    AssistantMessageInterface,
     Client,
     CommandFailedError,
     CommandInterface,
@@ -27,8 +26,8 @@ from . import (
     ExecuteCommandsOptions,
     Session,
 )
+from ._files.live import Live, OnOutput
 from ._files.sandbox import (
-    Output,
     Sandbox,
     SandboxError,
     Script,
@@ -41,8 +40,6 @@ from ._files.sandbox import (
 )
 
 __all__ = ["MAX_OUTPUT", "CompletedCommand", "SandboxError", "run"]
-
-OnOutput = Callable[[CommandOutputMessageInterface], Any]
 
 # Bytes of each stream that are shown while the command runs: well below the runtime's 1 MiB.
 _SHOWN = 900_000
@@ -244,62 +241,3 @@ class _Running:
         results = self.sandbox.execute(commands, options)
         stdout = results[-1].stdout if len(results) == len(commands) else None
         return report.answer_in(live.report if stdout is None else stdout)
-
-
-class Live:
-    """Takes the messages of a run: hands on what the command prints, and keeps what the report says.
-
-    >>> live = Live("make", report := Script("", mark="m"), lambda message: print(message.text))
-    >>> live.assistant(AssistantMessageInterface(text_blocks=["compiling<", "m:0 1 0 0 0:m>"]))
-    compiling
-    >>> report.answer_in(live.report)
-    '0 1 0 0 0'
-    """
-
-    def __init__(self, line: str, report: Script, on_output: Optional[OnOutput]) -> None:
-        self._line = line
-        self._script = report
-        self._on_output = on_output
-        self._report = Output()
-        self._held_back = ""
-        self._is_reporting = False
-
-    @property
-    def report(self) -> str:
-        """What the report has printed."""
-        return self._report.text
-
-    def command(self, message: CommandOutputMessageInterface) -> None:
-        """Since 0.14: it says which command has printed it."""
-        if message.command == self._script.command:
-            self._report.command(message)
-        else:
-            self._hand_on(message.stream, message.text)
-
-    def assistant(self, message: AssistantMessageInterface) -> None:
-        """Until 0.13: what stands before the mark is the command's, of either stream."""
-        if self._is_reporting:
-            self._report.assistant(message)
-            return
-        text = self._held_back + "".join(message.text_blocks)
-        place = text.find(self._script.begin)
-        self._is_reporting = place >= 0
-        if place < 0:
-            place = len(text) - _overlap(text, self._script.begin)
-        self._held_back = text[place:]
-        self._hand_on("stdout", text[:place])
-        if self._is_reporting:
-            self._report.assistant(AssistantMessageInterface(text_blocks=[self._held_back]))
-
-    def _hand_on(self, stream: str, text: str) -> None:
-        if self._on_output and text:
-            self._on_output(CommandOutputMessageInterface(stream=stream, text=text, command=self._line))
-
-
-def _overlap(text: str, mark: str) -> int:
-    """How much of the end of ``text`` may be the beginning of ``mark``.
-
-    >>> _overlap("a <m", "<m:")
-    2
-    """
-    return next((size for size in range(min(len(mark), len(text)), 0, -1) if text.endswith(mark[:size])), 0)

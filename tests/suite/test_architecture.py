@@ -45,7 +45,7 @@ ORDER = {
         "cli",
         "__main__",
     ),
-    "_files": ("patterns", "transit", "sandbox", "packing", "unpacking", "scripts"),
+    "_files": ("patterns", "transit", "sandbox", "live", "packing", "unpacking", "scripts"),
     "_common": (
         "close_codes",
         "validation",
