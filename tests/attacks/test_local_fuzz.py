@@ -90,14 +90,14 @@ class Fuzzer:
         cut = self._random.randrange(len(data) + 1) if self._random.random() < 0.03 else len(data)
         try:
             client.sendall(data[:cut])
-        except TimeoutError:
+        except socket.timeout:
             self._read(client)
 
     def _read(self, client: socket.socket) -> None:
         client.settimeout(self._random.choice((0.001, 0.01, 0.1)))
         try:
             client.recv(self._random.choice((1, 1000, 100_000)))
-        except TimeoutError:
+        except socket.timeout:
             pass
 
     # --- what is said --------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ class RawClient:
         while time.monotonic() < give_up:
             try:
                 sent += self.socket.send(data)
-            except TimeoutError:
+            except socket.timeout:
                 continue
         return sent
 
@@ -308,6 +308,7 @@ FLOODS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FLOODS)
 def test_a_flood_of_a_client_that_reads_nothing_takes_bounded_memory(name: str) -> None:
     flood = FLOODS[name] if name == "empty fragments" else FLOODS[name] * (64 * 1024 // len(FLOODS[name]))
@@ -352,6 +353,7 @@ def stubborn_command(folder: Path) -> str:
     return f"trap '' TERM; echo $$ > {folder}/pid; while :; do sleep 1000; done"
 
 
+@pytest.mark.slow
 def test_a_close_that_is_interrupted_again_and_again_ends_all_the_same(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", STUBBORN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -374,6 +376,7 @@ def test_a_close_that_is_interrupted_again_and_again_ends_all_the_same(tmp_path:
     assert output == "interrupted\n0\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 def test_however_the_program_ends_its_processes_end_too(tmp_path: Path, number: int) -> None:
     with runtime_process() as runtime:

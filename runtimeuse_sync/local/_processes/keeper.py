@@ -218,7 +218,7 @@ class Keeper:
     def _say(self, message: bytes, *descriptors: int) -> None:
         try:
             program.say(self._channel, message, descriptors)
-        except TimeoutError:  # it takes nothing in: it was stopped
+        except socket.timeout:  # it takes nothing in: it was stopped
             raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
 
 
