@@ -35,11 +35,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 NEEDS = {
     "runtimeuse_sync/cli": "rich",
     "runtimeuse_sync/local": "websockets",
+    "runtimeuse_sync/outputs": "msgspec",
     "runtimeuse_sync/testing": "websockets",
     "tests/conformance": "kosoku",
     "tests/gevent": "gevent",
     "tests/hosts": "gunicorn",
     "tests/interop": "runtimeuse_client",
+    "tests/outputs": "msgspec",
     "tests/packaging": "build",
 }
 

@@ -10,6 +10,7 @@ from .exceptions import (
     IdleTimeoutError,
     InvocationTimeoutError,
     MessageTooLargeError,
+    OutputValidationError,
     ProtocolError,
     RuntimeUseError,
 )
@@ -91,6 +92,7 @@ __all__ = [
     "OnErrorMessageCallback",
     "OnHeartbeatCallback",
     "OnResultMessageCallback",
+    "OutputValidationError",
     "ProtocolError",
     "QueryOptions",
     "QueryResult",

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Optional, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar, Union, overload
 
 from . import messages as m
-from ._call.arguments import checked_commands
+from ._call.arguments import check_invocation, checked_commands
 from ._call.callbacks import Callbacks
 from ._call.stderr_tail import StderrTail
+from ._common.validation import check_callable
 from .exceptions import CommandFailedError
 from .options import (
+    CallOptions,
     ExecuteCommandsKeywords,
     ExecuteCommandsOptions,
+    InvokeKeywords,
     IsCancelledCallback,
     Logger,
     OnArtifactUploadRequestCallback,
@@ -30,18 +33,89 @@ from .run import Run
 from .streams import Streams
 
 ResultT = TypeVar("ResultT")
+OutputT = TypeVar("OutputT")
 if TYPE_CHECKING:  # Python has defaults for type variables from 3.13 on; type checkers have them for all
+    from typing_extensions import TypeForm, Unpack
     from typing_extensions import TypeVar as TypeVarWithDefault
-    from typing_extensions import Unpack
 
-    MessageT = TypeVarWithDefault("MessageT", bound=m.ResultMessageInterface, default=m.ResultMessageInterface)
+    MessageT = TypeVarWithDefault("MessageT", bound=m.ResultMessageInterface[Any], default=m.ResultMessageInterface)
+    # In this order: a type checker that does not know TypeForm (PEP 747) yet still infers classes.
+    JSONSchema = dict[str, Any]
 else:
     MessageT = TypeVar("MessageT")
     Unpack = Union  # PEP 692 is for type checkers; until 3.10, typing has no Unpack that could be evaluated
 
+ReadOutput = Callable[[Any], Any]
+
 
 class Calls(Streams):
     """``invoke``, ``query`` and ``execute_commands``."""
+
+    @overload
+    def invoke(
+        self,
+        invocation: m.InvocationMessage,
+        on_result_message: Optional[OnResultMessageCallback] = ...,
+        result_message_cls: type[MessageT] = ...,
+        **keywords: Unpack[InvokeKeywords],
+    ) -> MessageT: ...
+
+    @overload
+    def invoke(
+        self,
+        invocation: m.InvocationMessage,
+        on_result_message: Optional[OnResultMessageCallback] = ...,
+        *,
+        output_type: type[OutputT],
+        output_repairs: int = ...,
+        **keywords: Unpack[InvokeKeywords],
+    ) -> m.ResultMessageInterface[OutputT]: ...
+
+    @overload
+    def invoke(
+        self,
+        invocation: m.InvocationMessage,
+        on_result_message: Optional[OnResultMessageCallback] = ...,
+        *,
+        output_type: JSONSchema,
+        output_repairs: int = ...,
+        **keywords: Unpack[InvokeKeywords],
+    ) -> m.ResultMessageInterface[Any]: ...
+
+    @overload
+    def invoke(
+        self,
+        invocation: m.InvocationMessage,
+        on_result_message: Optional[OnResultMessageCallback] = ...,
+        *,
+        output_type: TypeForm[OutputT],
+        output_repairs: int = ...,
+        **keywords: Unpack[InvokeKeywords],
+    ) -> m.ResultMessageInterface[OutputT]: ...
+
+    @overload
+    def invoke(
+        self,
+        invocation: m.InvocationMessage,
+        on_result_message: Optional[OnResultMessageCallback],
+        result_message_cls: type[MessageT],
+        *,
+        output_type: Any,
+        output_repairs: int = ...,
+        **keywords: Unpack[InvokeKeywords],
+    ) -> MessageT: ...
+
+    @overload
+    def invoke(
+        self,
+        invocation: m.InvocationMessage,
+        on_result_message: Optional[OnResultMessageCallback] = ...,
+        *,
+        result_message_cls: type[MessageT],
+        output_type: Any,
+        output_repairs: int = ...,
+        **keywords: Unpack[InvokeKeywords],
+    ) -> MessageT: ...
 
     def invoke(
         self,
@@ -58,7 +132,9 @@ class Calls(Streams):
         timeout: Optional[float] = None,
         idle_timeout: Optional[float] = None,
         logger: Optional[Logger] = None,
-    ) -> MessageT:
+        output_type: Any = None,
+        output_repairs: int = 0,
+    ) -> Any:
         """Run the agent, and return its result.
 
         The callbacks are plain functions; they run on this thread, one at a time, in the order of the wire.
@@ -77,9 +153,10 @@ class Calls(Streams):
             timeout (float or None): seconds for connecting, running and draining together. Default: no limit.
             idle_timeout (float or None): seconds that may pass without a message. Default: no limit.
             logger: for this call's log records. Default: the client's.
+            output_type, output_repairs: as in ``query``. ``on_result_message`` is called with a result that fits.
 
         Returns:
-            The result, as a ``result_message_cls``.
+            The result, as a ``result_message_cls``. Its ``output`` is of the ``output_type``.
 
         Raises:
             AgentRuntimeError: the runtime reported an error that was not excused. ``.result`` is set where it
@@ -88,6 +165,7 @@ class Calls(Streams):
             InvocationTimeoutError: ``timeout`` ran out; ``IdleTimeoutError``: ``idle_timeout``.
             ConnectionFailedError: no connection came about; nothing was sent.
             ConnectionLostError: the connection ended before the result.
+            OutputValidationError: the answer does not fit ``output_type``.
             ProtocolError: the runtime sent what it must not send.
             TypeError, ValueError: for arguments that cannot be meant, before anything is sent.
 
@@ -99,9 +177,7 @@ class Calls(Streams):
         You said: hello
         'hello'
         """
-        run = self.stream(
-            invocation,
-            result_message_cls,
+        options = CallOptions(
             on_artifact_upload_request=on_artifact_upload_request,
             on_error_message=on_error_message,
             is_cancelled=is_cancelled,
@@ -109,34 +185,120 @@ class Calls(Streams):
             idle_timeout=idle_timeout,
             logger=logger,
         )
+        check_invocation(invocation, result_message_cls, options)
         callbacks = Callbacks(on_assistant_message, on_command_output, on_heartbeat)
-        callbacks.add("on_result_message", result_message_cls, on_result_message)
-        return _finish(run, callbacks)
+        check_callable("on_result_message", on_result_message)
+        if output_type is None:
+            callbacks.add("on_result_message", result_message_cls, on_result_message)
+        result = self._ask(invocation, result_message_cls, options, callbacks, output_type, output_repairs)
+        if output_type is not None and on_result_message is not None:
+            on_result_message(result)
+        return result
+
+    def _ask(
+        self,
+        invocation: m.InvocationMessage,
+        result_cls: type[MessageT],
+        options: CallOptions,
+        callbacks: Callbacks,
+        output_type: Any,
+        output_repairs: int,
+    ) -> MessageT:
+        def ask(
+            invocation: m.InvocationMessage, options: CallOptions, read_output: Optional[ReadOutput] = None
+        ) -> MessageT:
+            run = Run(self._new_lender(), invocation, result_cls, options, read_output=read_output)
+            return _finish(run, callbacks)
+
+        if output_type is None and output_repairs == 0:
+            return ask(invocation, options)
+        from . import outputs
+
+        result: MessageT = outputs.answer(ask, invocation, options, output_type, output_repairs)
+        return result
+
+    @overload
+    def query(
+        self, prompt: str, options: Optional[QueryOptions] = ..., **keywords: Unpack[QueryKeywords]
+    ) -> m.QueryResult: ...
+
+    @overload
+    def query(
+        self,
+        prompt: str,
+        options: Optional[QueryOptions] = ...,
+        *,
+        output_type: type[OutputT],
+        output_repairs: int = ...,
+        **keywords: Unpack[QueryKeywords],
+    ) -> m.QueryResult[OutputT]: ...
+
+    @overload
+    def query(
+        self,
+        prompt: str,
+        options: Optional[QueryOptions] = ...,
+        *,
+        output_type: JSONSchema,
+        output_repairs: int = ...,
+        **keywords: Unpack[QueryKeywords],
+    ) -> m.QueryResult[Any]: ...
+
+    @overload
+    def query(
+        self,
+        prompt: str,
+        options: Optional[QueryOptions] = ...,
+        *,
+        output_type: TypeForm[OutputT],
+        output_repairs: int = ...,
+        **keywords: Unpack[QueryKeywords],
+    ) -> m.QueryResult[OutputT]: ...
 
     def query(
-        self, prompt: str, options: Optional[QueryOptions] = None, **keywords: Unpack[QueryKeywords]
-    ) -> m.QueryResult:
+        self,
+        prompt: str,
+        options: Optional[QueryOptions] = None,
+        *,
+        output_type: Any = None,
+        output_repairs: int = 0,
+        **keywords: Unpack[QueryKeywords],
+    ) -> m.QueryResult[Any]:
         """Ask the agent, and return its answer.
 
         Args:
             prompt (str): the task.
             options (QueryOptions or None): everything else. Default: the client's ``defaults``.
+            output_type: what the answer has to be (extra ``typed``): a class, such as a dataclass or a pydantic
+                model, a type such as ``list[int]``, or a dict that is a JSON schema. Default None: text, or what
+                ``output_format_json_schema_str`` says.
+            output_repairs (int): how often the agent is asked again, with what was wrong, while its answer does
+                not fit. Default 0. ``timeout`` is for all of it.
             keywords: fields of ``QueryOptions``, which count before those of ``options``.
 
         Returns:
-            QueryResult: ``data`` is a ``TextResult``, or a ``StructuredOutputResult`` if
+            QueryResult: ``output`` is the answer: of the ``output_type``; without one, a str, or a dict if
             ``output_format_json_schema_str`` is set.
 
         Raises:
-            What ``invoke`` raises.
+            What ``invoke`` raises, ``OutputValidationError`` among it.
 
-        >>> client.query("hello", system_prompt="Be brief.", timeout=30).data.text
+        >>> client.query("hello", system_prompt="Be brief.", timeout=30).output
         'hello'
         """
         options = query_options(self._defaults(), options, keywords)
-        run = Run(self._new_lender(), options.invocation(prompt), m.ResultMessageInterface, options.call_options())
-        result = _finish(run, Callbacks.of(options))
-        return m.QueryResult(data=result.data, metadata=result.metadata)
+        message = self._ask(
+            options.invocation(prompt),
+            m.ResultMessageInterface,
+            options.call_options(),
+            Callbacks.of(options),
+            output_type,
+            output_repairs,
+        )
+        result = m.QueryResult[Any](data=message.data, metadata=message.metadata)
+        if output_type is not None:
+            result.output = message.output
+        return result
 
     def execute_commands(
         self,

@@ -10,6 +10,7 @@
     │   └── IdleTimeoutError                            idle_timeout ran out
     ├── ConnectionFailedError (also ConnectionError)    never connected
     ├── ConnectionLostError (also ConnectionError)      died before the result
+    ├── OutputValidationError                           the answer does not fit output_type
     └── ProtocolError                                   the peer sent what it must not send
         └── MessageTooLargeError
 
@@ -223,6 +224,38 @@ class ConnectionLostError(RuntimeUseError, ConnectionError):
         super().__init__(message or f"connection lost before the result: {said}")
         self.code = code
         self.reason = reason
+
+
+class OutputValidationError(RuntimeUseError):
+    """The agent's answer does not fit the ``output_type`` that was asked for.
+
+    The text says what was expected and where, never what came: that is in ``result``.
+
+    Attributes:
+        message (str): what was wrong.
+        path (str): where: a JSON path in ``result.structured_output``, the answer as it came. ``"$"`` is all of it.
+        result (ResultMessageInterface or None): the result, with the answer as it came.
+        detail (str or None): what a check of your own type said. It may quote the answer, so that no text has it.
+
+    >>> error = OutputValidationError(message="Expected `int`, got `str`", path="$.files")
+    >>> str(error), error.path
+    ('the answer does not fit output_type: Expected `int`, got `str` at $.files', '$.files')
+    """
+
+    def __init__(
+        self,
+        text: Optional[str] = None,
+        *,
+        message: str = "",
+        path: str = "$",
+        result: Optional[ResultMessageInterface] = None,
+        detail: Optional[str] = None,
+    ) -> None:
+        super().__init__(text or f"the answer does not fit output_type: {message} at {path}")
+        self.message = message
+        self.path = path
+        self.result = result
+        self.detail = detail
 
 
 class ProtocolError(RuntimeUseError):

@@ -24,6 +24,7 @@ from ._common.validation import (
     check_strings,
     checked_by,
 )
+from ._common.with_output import OutputT, WithOutput
 from .usage import Usage
 
 _string, _optional_string = checked_by(check_string), checked_by(check_optional_string)
@@ -186,8 +187,12 @@ class StructuredOutputResult(Plain):
 ResultData = Union[TextResult, StructuredOutputResult]
 
 
+class _AnsweringMessage(AgentRuntimeMessageInterface, WithOutput[OutputT]):
+    __slots__ = ("_output",)
+
+
 @define(kw_only=True)
-class ResultMessageInterface(AgentRuntimeMessageInterface):
+class ResultMessageInterface(_AnsweringMessage[OutputT]):
     """The result of an invocation, in the shape that the runtime sent.
 
     Runtime 0.4 sends ``structured_output`` beside ``metadata``; 0.5 and later send ``data``. The
@@ -200,6 +205,8 @@ class ResultMessageInterface(AgentRuntimeMessageInterface):
     ...     custom_score: float = 0.0
     >>> ScoredResult(data=TextResult(text="fine"), custom_score=0.9).custom_score
     0.9
+
+    With ``output_type``, ``output`` is of that type; a subclass says so by ``ResultMessageInterface[Stats]``.
 
     Attributes:
         data (TextResult or StructuredOutputResult): the result.
@@ -493,12 +500,17 @@ class Tick(AgentRuntimeMessageInterface):
 # --- what query() and execute_commands() return -----------------------------------------------------
 
 
+class _Answer(Plain, WithOutput[OutputT]):
+    __slots__ = ("_output",)
+
+
 @define(kw_only=True)
-class QueryResult(Plain):
+class QueryResult(_Answer[OutputT]):
     """What ``query()`` returns.
 
     Attributes:
-        data (TextResult or StructuredOutputResult): the agent's answer.
+        output: the agent's answer, of the ``output_type`` that was asked for; without one, a str or a dict.
+        data (TextResult or StructuredOutputResult): the agent's answer as it came.
         metadata (dict or None): what the runtime tells of the run.
 
     >>> QueryResult(data=TextResult(text="done")).data.text

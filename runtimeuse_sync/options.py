@@ -219,20 +219,40 @@ class ExecuteCommandsOptions(_RequestOptions):
 # --- the same as keywords -------------------------------------------------------------------------------
 
 
-class _RequestKeywords(TypedDict, total=False):
-    source_id: Optional[str]
-    secrets_to_redact: list[str]
-    artifacts_dirs: Optional[list[str]]
-    artifacts_ignore_content: Optional[str]
-    on_assistant_message: Optional[OnAssistantMessageCallback]
-    on_command_output: Optional[OnCommandOutputCallback]
+class StreamKeywords(TypedDict, total=False):
+    """What ``stream(invocation)`` takes beside the invocation.
+
+    >>> keywords: StreamKeywords = {"timeout": 60}
+    >>> CallOptions(**keywords).timeout
+    60
+    """
+
     on_artifact_upload_request: Optional[OnArtifactUploadRequestCallback]
     on_error_message: Optional[OnErrorMessageCallback]
-    on_heartbeat: Optional[OnHeartbeatCallback]
     is_cancelled: Optional[IsCancelledCallback]
     timeout: Optional[float]
     idle_timeout: Optional[float]
     logger: Optional[Logger]
+
+
+class InvokeKeywords(StreamKeywords, total=False):
+    """What ``invoke`` takes beside the invocation, its result's class and callback.
+
+    >>> keywords: InvokeKeywords = {"timeout": 60, "on_heartbeat": print}
+    >>> QueryOptions(**keywords).timeout
+    60
+    """
+
+    on_assistant_message: Optional[OnAssistantMessageCallback]
+    on_command_output: Optional[OnCommandOutputCallback]
+    on_heartbeat: Optional[OnHeartbeatCallback]
+
+
+class _RequestKeywords(InvokeKeywords, total=False):
+    source_id: Optional[str]
+    secrets_to_redact: list[str]
+    artifacts_dirs: Optional[list[str]]
+    artifacts_ignore_content: Optional[str]
 
 
 class QueryKeywords(_RequestKeywords, total=False):

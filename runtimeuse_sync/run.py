@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Generic, Optional, TypeVar, Union
+from typing import Any, Callable, Generic, Optional, TypeVar, Union
 
 from . import messages as m
 from ._call import waits
@@ -44,12 +44,14 @@ class Run(Generic[ResultT]):
         result_cls: type[ResultT],
         options: CallOptions,
         callbacks: Optional[Callbacks] = None,
+        read_output: Optional[Callable[[Any], Any]] = None,
     ) -> None:
         self._lender = lender
         self._request = request
         self._result_cls = result_cls
         self._options = options
         self._callbacks = callbacks or Callbacks()  # called by iterating
+        self._read_output = read_output  # makes the result's ``output``; once
         self._cancellation = lender.settings.cancellation(options.is_cancelled)
         self._is_entered = False
         self._loop: Optional[RequestLoop] = None
@@ -69,7 +71,7 @@ class Run(Generic[ResultT]):
         except BaseException as error:
             self._leave_surely(error)
             raise
-        self._messages = _result_last(loop, self._result_cls)
+        self._messages = self._result_last(loop)
         return self
 
     def _limits(self) -> Limits:
@@ -137,6 +139,13 @@ class Run(Generic[ResultT]):
         self._callbacks.call((message,))
         return message
 
+    def _result_last(self, loop: RequestLoop) -> Iterator[Any]:
+        """On the wire, more may come behind the result: output of post-agent commands, for one."""
+        for message in loop.deliveries():
+            if not isinstance(message, self._result_cls):
+                yield message
+        yield self.result
+
     def deliveries(self) -> Iterator[Any]:
         """The messages in the order of the wire, the result in its place. For use instead of iteration.
 
@@ -156,12 +165,18 @@ class Run(Generic[ResultT]):
     def result(self) -> ResultT:
         """The result, once it has come; before, a ``RuntimeUseError``.
 
+        With ``output_type``, an ``OutputValidationError`` instead of one whose answer does not fit.
+
         >>> client.stream(InvocationMessage(system_prompt="", user_prompt="hi")).result
         Traceback (most recent call last):
         ...
         runtimeuse_sync.exceptions.RuntimeUseError: there is no result yet: iterate to the end of the run
         """
         result: ResultT = _result_of(self._loop)
+        if self._read_output is not None:
+            # The class may be a frozen one of the user's.
+            object.__setattr__(result, "output", self._read_output(result))
+            self._read_output = None
         return result
 
     def cancel(self) -> None:
@@ -175,14 +190,6 @@ class Run(Generic[ResultT]):
         runtimeuse_sync.exceptions.CancelledException: the call was cancelled
         """
         self._cancellation.abort()
-
-
-def _result_last(loop: RequestLoop, result_cls: type) -> Iterator[Any]:
-    """On the wire, more may come behind the result: output of post-agent commands, for one."""
-    for message in loop.deliveries():
-        if not isinstance(message, result_cls):
-            yield message
-    yield _result_of(loop)
 
 
 def _result_of(loop: Optional[RequestLoop]) -> Any:

@@ -4,39 +4,40 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union, overload
+from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar, Union, overload
 
 import attrs
 
 from . import messages as m
-from ._call.arguments import check_result_class, checked_commands
+from ._call.arguments import check_invocation, checked_commands
 from ._call.callbacks import Callbacks
 from ._call.lending import Lender
-from ._common.validation import check_artifacts, check_output_schema, check_secrets, check_type
 from .options import (
     CallOptions,
     ExecuteCommandsKeywords,
     ExecuteCommandsOptions,
-    IsCancelledCallback,
-    Logger,
-    OnArtifactUploadRequestCallback,
-    OnErrorMessageCallback,
     QueryKeywords,
     QueryOptions,
+    StreamKeywords,
     execute_commands_options,
     query_options,
 )
 from .run import Request, Run
 
 ResultT = TypeVar("ResultT")
+OutputT = TypeVar("OutputT")
 if TYPE_CHECKING:  # Python has defaults for type variables from 3.13 on; type checkers have them for all
+    from typing_extensions import TypeForm, Unpack
     from typing_extensions import TypeVar as TypeVarWithDefault
-    from typing_extensions import Unpack
 
-    MessageT = TypeVarWithDefault("MessageT", bound=m.ResultMessageInterface, default=m.ResultMessageInterface)
+    MessageT = TypeVarWithDefault("MessageT", bound=m.ResultMessageInterface[Any], default=m.ResultMessageInterface)
+    # In this order: a type checker that does not know TypeForm (PEP 747) yet still infers classes.
+    JSONSchema = dict[str, Any]
 else:
     MessageT = TypeVar("MessageT")
     Unpack = Union  # PEP 692 is for type checkers; until 3.10, typing has no Unpack that could be evaluated
+
+ReadOutput = Callable[[Any], Any]
 
 
 class Streams(ABC):
@@ -56,13 +57,49 @@ class Streams(ABC):
         invocation: m.InvocationMessage,
         result_message_cls: type[MessageT] = ...,
         *,
-        on_artifact_upload_request: Optional[OnArtifactUploadRequestCallback] = ...,
-        on_error_message: Optional[OnErrorMessageCallback] = ...,
-        is_cancelled: Optional[IsCancelledCallback] = ...,
-        timeout: Optional[float] = ...,
-        idle_timeout: Optional[float] = ...,
         tick: Optional[float] = ...,
-        logger: Optional[Logger] = ...,
+        **keywords: Unpack[StreamKeywords],
+    ) -> Run[MessageT]: ...
+
+    @overload
+    def stream(
+        self,
+        invocation: m.InvocationMessage,
+        *,
+        output_type: type[OutputT],
+        tick: Optional[float] = ...,
+        **keywords: Unpack[StreamKeywords],
+    ) -> Run[m.ResultMessageInterface[OutputT]]: ...
+
+    @overload
+    def stream(
+        self,
+        invocation: m.InvocationMessage,
+        *,
+        output_type: JSONSchema,
+        tick: Optional[float] = ...,
+        **keywords: Unpack[StreamKeywords],
+    ) -> Run[m.ResultMessageInterface[Any]]: ...
+
+    @overload
+    def stream(
+        self,
+        invocation: m.InvocationMessage,
+        *,
+        output_type: TypeForm[OutputT],
+        tick: Optional[float] = ...,
+        **keywords: Unpack[StreamKeywords],
+    ) -> Run[m.ResultMessageInterface[OutputT]]: ...
+
+    @overload
+    def stream(
+        self,
+        invocation: m.InvocationMessage,
+        result_message_cls: type[MessageT],
+        *,
+        output_type: Any,
+        tick: Optional[float] = ...,
+        **keywords: Unpack[StreamKeywords],
     ) -> Run[MessageT]: ...
 
     @overload
@@ -76,6 +113,42 @@ class Streams(ABC):
         **keywords: Unpack[QueryKeywords],
     ) -> Run[m.ResultMessageInterface]: ...
 
+    @overload
+    def stream(
+        self,
+        prompt: str,
+        options: Optional[QueryOptions] = ...,
+        /,
+        *,
+        output_type: type[OutputT],
+        tick: Optional[float] = ...,
+        **keywords: Unpack[QueryKeywords],
+    ) -> Run[m.ResultMessageInterface[OutputT]]: ...
+
+    @overload
+    def stream(
+        self,
+        prompt: str,
+        options: Optional[QueryOptions] = ...,
+        /,
+        *,
+        output_type: JSONSchema,
+        tick: Optional[float] = ...,
+        **keywords: Unpack[QueryKeywords],
+    ) -> Run[m.ResultMessageInterface[Any]]: ...
+
+    @overload
+    def stream(
+        self,
+        prompt: str,
+        options: Optional[QueryOptions] = ...,
+        /,
+        *,
+        output_type: TypeForm[OutputT],
+        tick: Optional[float] = ...,
+        **keywords: Unpack[QueryKeywords],
+    ) -> Run[m.ResultMessageInterface[OutputT]]: ...
+
     def stream(self, invocation: Any, *args: Any, tick: Optional[float] = None, **keywords: Any) -> Any:
         """Run the agent, and iterate over its messages as they come.
 
@@ -88,6 +161,8 @@ class Streams(ABC):
             invocation (str or InvocationMessage): the task, or all that is to be run.
             tick (float or None): seconds of silence after which a ``Tick`` is yielded, so that the loop comes to
                 itself though nothing comes. Default None: none is yielded.
+            output_type: as in ``query``; ``run.result.output`` is of that type. An answer that does not fit raises
+                ``OutputValidationError`` in the place of the result.
 
         Returns:
             Run: a context manager and iterator; nothing is sent before it is entered.
@@ -110,26 +185,25 @@ class Streams(ABC):
         options: Optional[QueryOptions] = None,
         *,
         tick: Optional[float],
+        output_type: Any = None,
         **keywords: Unpack[QueryKeywords],
     ) -> Run[m.ResultMessageInterface]:
         options = query_options(self._defaults(), options, keywords)
-        return self._stream_of(options, options.invocation(prompt), m.ResultMessageInterface, tick)
+        invocation, read_output = _with_output(options.invocation(prompt), output_type)
+        return self._stream_of(options, invocation, m.ResultMessageInterface, tick, read_output)
 
     def _stream_invocation(
         self,
         invocation: m.InvocationMessage,
         result_message_cls: type[MessageT] = m.ResultMessageInterface,  # type: ignore[assignment]
         *,
-        on_artifact_upload_request: Optional[OnArtifactUploadRequestCallback] = None,
+        output_type: Any = None,
         **keywords: Any,
     ) -> Run[MessageT]:
-        check_type("invocation", invocation, m.InvocationMessage, "a str or an InvocationMessage")
-        check_result_class(result_message_cls)
-        check_artifacts(invocation.artifacts_dirs, on_artifact_upload_request)
-        check_secrets(invocation.secrets_to_redact)
-        check_output_schema(invocation.output_format_json_schema_str)
-        options = CallOptions(on_artifact_upload_request=on_artifact_upload_request, **keywords)
-        return Run(self._new_lender(), invocation, result_message_cls, options)
+        options = CallOptions(**keywords)
+        check_invocation(invocation, result_message_cls, options)
+        invocation, read_output = _with_output(invocation, output_type)
+        return Run(self._new_lender(), invocation, result_message_cls, options, read_output=read_output)
 
     def stream_commands(
         self,
@@ -164,6 +238,16 @@ class Streams(ABC):
         request: Request,
         result_cls: type[ResultT],
         tick: Optional[float],
+        read_output: Optional[ReadOutput] = None,
     ) -> Run[ResultT]:
         call_options = attrs.evolve(options.call_options(), tick=tick)
-        return Run(self._new_lender(), request, result_cls, call_options, Callbacks.of(options))
+        return Run(self._new_lender(), request, result_cls, call_options, Callbacks.of(options), read_output)
+
+
+def _with_output(invocation: m.InvocationMessage, output_type: Any) -> tuple[m.InvocationMessage, Optional[ReadOutput]]:
+    """``invocation`` with the schema of ``output_type``, and what reads the answer to it."""
+    if output_type is None:
+        return invocation, None
+    from . import outputs
+
+    return outputs.prepare(invocation, output_type)

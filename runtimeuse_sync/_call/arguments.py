@@ -9,8 +9,18 @@ from typing import Any
 import attrs
 
 from .. import messages as m
-from .._common.validation import kind
+from .._common.validation import check_artifacts, check_output_schema, check_secrets, check_type, kind
 from .._protocol import codec
+from ..options import CallOptions
+
+
+def check_invocation(invocation: Any, result_message_cls: Any, options: CallOptions) -> None:
+    """Refuse what ``invoke`` and ``stream`` cannot mean."""
+    check_type("invocation", invocation, m.InvocationMessage, "a str or an InvocationMessage")
+    check_result_class(result_message_cls)
+    check_artifacts(invocation.artifacts_dirs, options.on_artifact_upload_request)
+    check_secrets(invocation.secrets_to_redact)
+    check_output_schema(invocation.output_format_json_schema_str)
 
 
 def check_result_class(cls: Any) -> None:

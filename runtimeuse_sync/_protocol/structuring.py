@@ -154,7 +154,9 @@ def _object_hook(cls: type, converter: Converter) -> Hook:
     omitted: Any = {a.name: override(omit=True) for a in attrs.fields(cls) if _is_tag(a, cls)}
     # cattrs gives positional arguments in the order of the fields; a subclass may have some behind keyword-only ones.
     fields = sorted(attrs.fields(cls), key=lambda a: a.kw_only)
-    return cast("Hook", make_dict_structure_fn_from_attrs(fields, cls, converter, **omitted))
+    # A result is generic in its ``output``, which is no field.
+    type_arguments: dict[str, Any] = {parameter.__name__: Any for parameter in getattr(cls, "__parameters__", ())}
+    return cast("Hook", make_dict_structure_fn_from_attrs(fields, cls, converter, type_arguments, **omitted))
 
 
 def _is_tag(field: attrs.Attribute[Any], cls: type) -> bool:

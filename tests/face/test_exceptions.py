@@ -60,6 +60,11 @@ SPECIMENS: list[tuple[e.RuntimeUseError, str, dict[str, Any]]] = [
         "connection lost before the result: the runtime ran into an error of its own: out of memory (code 1011)",
         {"code": 1011, "reason": "out of memory"},
     ),
+    (
+        e.OutputValidationError(message="Expected `int`", path="$.files", result=RESULT, detail="not 3"),
+        "the answer does not fit output_type: Expected `int` at $.files",
+        {"message": "Expected `int`", "path": "$.files", "result": RESULT, "detail": "not 3"},
+    ),
     (e.ProtocolError("a masked frame"), "a masked frame", {"close_code": 1002}),
     (e.ProtocolError("not JSON", close_code=1007), "not JSON", {"close_code": 1007}),
     (
@@ -92,6 +97,7 @@ def test_this_is_the_tree() -> None:
         "IdleTimeoutError": ("InvocationTimeoutError",),
         "ConnectionFailedError": ("RuntimeUseError", "ConnectionError"),
         "ConnectionLostError": ("RuntimeUseError", "ConnectionError"),
+        "OutputValidationError": ("RuntimeUseError",),
         "ProtocolError": ("RuntimeUseError",),
         "MessageTooLargeError": ("ProtocolError",),
     }

@@ -67,6 +67,7 @@ OF_OUR_OWN = {
     "IdleTimeoutError",
     "InvocationTimeoutError",
     "MessageTooLargeError",
+    "OutputValidationError",
     "ProtocolError",
     "Run",
     "RuntimeUseError",
@@ -235,8 +236,17 @@ def test_what_the_calls_take(cls: type) -> None:
         "on_error_message=None",
         "on_heartbeat=None",
         *CALL,
+        "output_type=None",
+        "output_repairs=0",
     ]
-    assert shape(cls.query) == ["prompt", "options=None", "**keywords"]  # type: ignore[attr-defined]
+    assert shape(cls.query) == [  # type: ignore[attr-defined]
+        "prompt",
+        "options=None",
+        "*",
+        "output_type=None",
+        "output_repairs=0",
+        "**keywords",
+    ]
     assert shape(cls.execute_commands) == [  # type: ignore[attr-defined]
         "commands",
         "options=None",
@@ -274,7 +284,7 @@ def test_a_session_is_a_context_manager() -> None:
 
 def test_every_class_of_messages_and_options_is_public() -> None:
     for cls in vars(m).values():
-        if isinstance(cls, type) and attrs.has(cls):
+        if isinstance(cls, type) and attrs.has(cls) and not cls.__name__.startswith("_"):
             assert cls.__name__ in runtimeuse_sync.__all__
 
 

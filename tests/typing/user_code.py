@@ -5,10 +5,11 @@ mypy reports an ``ignore`` that hides nothing, so that a signature grown too loo
 
 from __future__ import annotations
 
+import enum
 import logging
 import ssl
 import threading
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional, TypedDict, Union
 
 import attrs
 from typing_extensions import assert_type
@@ -36,6 +37,7 @@ from runtimeuse_sync import (
     HeartbeatMessageInterface,
     InvocationMessage,
     InvocationTimeoutError,
+    OutputValidationError,
     QueryOptions,
     QueryResult,
     ResultMessageInterface,
@@ -45,6 +47,7 @@ from runtimeuse_sync import (
     StructuredOutputResult,
     TextResult,
 )
+from runtimeuse_sync.outputs import output_schema
 
 INVOCATION = InvocationMessage(
     message_type="invocation_message",
@@ -249,15 +252,68 @@ def keywords(client: Client) -> None:
         assert_type(command_run.result, CommandExecutionResultMessageInterface)
 
 
+@attrs.define
+class Stats:
+    files: int
+
+
+@attrs.define(kw_only=True)
+class ScoredStats(ResultMessageInterface[Stats]):
+    custom_score: Optional[float] = None
+
+
+class Size(TypedDict):
+    lines: int
+
+
+class Point(NamedTuple):
+    x: int
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+def typed_answers(client: Client) -> None:
+    assert_type(client.query("Count.").output, Union[str, dict[str, Any]])
+    assert_type(client.query("Count.", output_type=Stats), QueryResult[Stats])
+    assert_type(client.query("Count.", QueryOptions(), output_type=Stats, timeout=60).output.files, int)
+    assert_type(client.query("Count.", output_type=Size, output_repairs=2).output, Size)
+    assert_type(client.query("Where?", output_type=Point).output, Point)
+    assert_type(client.query("Which?", output_type=Colour).output, Colour)
+    assert_type(client.query("Count.", output_type=list[Stats]).output, list[Stats])
+    assert_type(client.query("Count.", output_type=dict[str, int]).output, dict[str, int])
+    assert_type(client.query("Count.", output_type=Optional[int]).output, Optional[int])
+    assert_type(client.query("Count.", output_type={"type": "object"}), QueryResult[Any])
+    assert_type(output_schema(Stats), dict[str, Any])
+    assert_type(client.invoke(INVOCATION).output, Union[str, dict[str, Any]])
+    assert_type(client.invoke(INVOCATION, output_type=Stats, timeout=60).output, Stats)
+    assert_type(client.invoke(INVOCATION, result_message_cls=ScoredStats, output_type=Stats), ScoredStats)
+    assert_type(client.invoke(INVOCATION, None, ScoredStats, output_type=Stats).output, Stats)
+    with client.session() as session:
+        assert_type(session.query("Count.", output_type=Stats).output, Stats)
+    with client.stream("Count.", output_type=Stats, tick=1.0) as run:
+        assert_type(run.result.output, Stats)
+    with client.stream(INVOCATION, output_type=Stats, timeout=60) as run_of_message:
+        assert_type(run_of_message.result.output, Stats)
+    try:
+        client.query("Count.", output_type=Stats)
+    except OutputValidationError as error:
+        assert_type(error.path, str)
+        assert_type(error.result, Optional[ResultMessageInterface])
+
+
 def mistakes(client: Client) -> None:
     def on_artifact_without_type(request: ArtifactUploadRequestMessageInterface) -> str:
         return request.filename
 
     client.invoke(INVOCATION, result_message_cls=dict)  # type: ignore[type-var]
     client.invoke(INVOCATION, on_artifact_upload_request=on_artifact_without_type)  # type: ignore[arg-type]
-    client.invoke(INVOCATION, timeout="300")  # type: ignore[arg-type]
-    client.query("Hello", sytem_prompt="Be brief.")  # type: ignore[call-arg]
-    client.query("Hello", timeout="60")  # type: ignore[arg-type]
+    client.invoke(INVOCATION, timeout="300")  # type: ignore[call-overload]
+    client.query("Hello", sytem_prompt="Be brief.")  # type: ignore[call-overload]
+    client.query("Hello", timeout="60")  # type: ignore[call-overload]
+    client.query("Hello", output_type=5)  # type: ignore[call-overload]
+    print(client.query("Hello", output_type=Stats).output.fils)  # type: ignore[attr-defined]
     client.execute_commands([CommandInterface(command="ls")], model="large")  # type: ignore[call-arg]
     client.stream("Hello", result_message_cls=ResultMessageInterface)  # type: ignore[call-overload]
     client.execute_commands([5])  # type: ignore[list-item]
