@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Callable, Optional
 
 
 class Terminated(KeyboardInterrupt):
@@ -31,6 +31,11 @@ class Signals:
     def __init__(self, *, once: bool) -> None:
         self._once = once
         self._is_off = False
+        self._act: Optional[Callable[[], object]] = None
+
+    def call(self, act: Callable[[], object]) -> None:
+        """From now on call ``act`` and raise nothing: an exception may come between any two steps of what runs."""
+        self._act = act
 
     def hold_off(self) -> None:
         """From now on signals do nothing: the end has begun, and must not be cut short."""
@@ -41,6 +46,9 @@ class Signals:
         if self._is_off:
             return
         self._is_off = self._once
+        if self._act is not None:
+            self._act()
+            return
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         raise Terminated(number)

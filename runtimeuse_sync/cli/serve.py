@@ -56,11 +56,15 @@ def serve(
     # What it runs inherits the environment, and must not learn the token from it.
     os.environ.pop(TOKEN_VARIABLE, None)
     with open_screen() as screen, endings(TextReport(screen), one_signal=True) as signals:
+        from ..local._server.latch import Latch
+
         runtime = _start(_agent(handler_name, agent_command, whole_output), host, port, token)
         try:
+            is_over = Latch()
+            signals.call(is_over.set)
             screen.data(f"{runtime.url}\n")
             _hint(screen, token)
-            runtime.serve_forever()
+            is_over.wait()
         except KeyboardInterrupt:
             pass
         finally:
