@@ -1,4 +1,30 @@
-"""A synchronous client for agent runtimes that speak the runtimeuse protocol."""
+"""A synchronous client for agent runtimes that speak the runtimeuse protocol.
+
+==================  ==================================================================================
+``client``          ``Client``: the configuration of a connection, and calls that open one each
+``session``         ``Session``: one connection for several requests
+``streams``         the streams that both have: one request as an iterator
+``calls``           the calls that both have: streams that are run to their end
+``sandbox``         what both do in a sandbox beside asking its agent
+``run``             ``Run``: one request under way
+``options``         what a call can be told
+``messages``        what travels, and what the calls return
+``usage``           ``Usage``: tokens, cost and time
+``exceptions``      all that is raised
+``transports``      how a runtime is reached
+``_call/``          the caller's thread: the life of one call
+``_connection/``    the connection thread: one socket
+``_protocol/``      no thread, no I/O: frames, messages, the state of a request
+``_common/``        what all of these use
+``outputs``         above the core: typed answers
+``commands``        above the core: a command as with ``subprocess.run``
+``files``           above the core: files and folders into a sandbox and out of it
+``web``             above the core: runs as web responses
+``local``           an agent runtime in Python (an extra)
+``testing``         a runtime that plays a script (an extra)
+``cli``             the command ``runtimeuse-sync`` (an extra)
+==================  ==================================================================================
+"""
 
 from .client import Client, RuntimeUseClient
 from .exceptions import (

@@ -95,7 +95,7 @@ class SandboxCalls(Calls):
         there already, what the source has is added file by file. The sandbox needs ``tar`` and ``sha256sum``.
 
         Args:
-            source (str or path): a file or folder here. A link in a folder is refused, unless ``ignore`` names it.
+            source (str or os.PathLike): a file or folder here. A link in a folder is refused, unless ``ignore`` names it.
             target (str): its absolute path in the sandbox. A file goes into the folder that ends in a slash.
             ignore (str): gitignore lines of what is left out.
             on_progress: called with the bytes that have gone and those of all, of the archive that it travels in.
@@ -136,7 +136,7 @@ class SandboxCalls(Calls):
 
         Args:
             source (str): its absolute path in the sandbox.
-            target (str or path): its path here. A file goes into the folder that ends in a slash.
+            target (str or os.PathLike): its path here. A file goes into the folder that ends in a slash.
             max_size (int): bytes that it may have, as an archive. Default 10 GiB.
             max_files (int): files and folders that it may hold. Default 100,000.
             on_progress, keywords: as in ``upload``.

@@ -50,7 +50,7 @@ class CommandLineAgent:
 
     Args:
         command (str or sequence of str): the program and its arguments; a string is split as a shell would.
-        cwd (str, path or None): the directory to run it in. Default: the runtime's own.
+        cwd (str, os.PathLike or None): the directory to run it in. Default: the runtime's own.
         whole_output (bool): the result is all of standard output. Default: its last line.
 
     Raises:

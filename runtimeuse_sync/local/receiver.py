@@ -42,7 +42,7 @@ class ArtifactReceiver:
     An upload that fails may be tried again: its URL stays valid until a file has been saved.
 
     Args:
-        directory (str or path): where to save; made if need be.
+        directory (str or os.PathLike): where to save; made if need be.
         roots (sequence of str): the ``artifacts_dirs`` of the request. Default: none.
         max_file_size (int or None): bytes that a file may have. Default None: no limit.
 

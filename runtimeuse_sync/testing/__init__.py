@@ -19,16 +19,16 @@ raised at the end of the ``with`` block. Where the habits of a real runtime matt
 
 From the outside in:
 
-| module | its one job |
-|---|---|
-| ``_runtime`` | ``ScriptedRuntime``: what a test starts, asks and waits for |
-| ``_generations`` | scripts that behave as releases of the runtime do |
-| ``_server`` | accepts connections, and runs a script for each on a thread of its own |
-| ``_record`` | what has happened on all connections |
-| ``_peer``, ``_comparison`` | one connection as its script sees it; a message beside the one expected |
-| ``_link`` | one connection's socket and WebSocket protocol |
-| ``_mailbox`` | what came in on one connection, for its script to wait for |
-| ``_loop`` | the one thread that owns all the sockets |
+==========================  =======================================================================
+``_runtime``                ``ScriptedRuntime``: what a test starts, asks and waits for
+``_generations``            scripts that behave as releases of the runtime do
+``_server``                 accepts connections, and runs a script for each on a thread of its own
+``_record``                 what has happened on all connections
+``_peer``, ``_comparison``  one connection as its script sees it; a message beside the one expected
+``_link``                   one connection's socket and WebSocket protocol
+``_mailbox``                what came in on one connection, for its script to wait for
+``_loop``                   the one thread that owns all the sockets
+==========================  =======================================================================
 """
 
 from __future__ import annotations
