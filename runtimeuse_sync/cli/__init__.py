@@ -25,7 +25,7 @@ from importlib.util import find_spec
 __all__ = ["main"]
 
 # What the extra installs. It is looked for without being imported: each command imports only what it uses.
-_NEEDED = ("click", "rich", "websockets", "watchfiles", "pathspec")
+_NEEDED = ("click", "rich", "websockets", "watchfiles")
 _UNABLE = 125
 _INTERRUPTED = 130
 
