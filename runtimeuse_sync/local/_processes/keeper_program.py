@@ -304,7 +304,8 @@ def _become(
         for target, source in enumerate(streams):
             os.dup2(source, target)
         os.chdir(directory)
-        _reset_signals()
+        # All else is as the system has it by default: handlers end with this program.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.execvpe(arguments[0], arguments, environment)
     except OSError as error:
         os.write(failed, STATUS.pack(-(error.errno or 1)))
@@ -314,7 +315,6 @@ def _become(
 
 def _reset_signals() -> None:
     """Default dispositions and an empty mask: what was ignored or blocked when all began would be, in commands too."""
-    signal.set_wakeup_fd(-1)
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         # Some belong to the C library.
         with suppress(OSError, ValueError):
