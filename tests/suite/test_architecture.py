@@ -54,6 +54,7 @@ ORDER = {
         "__init__",
     ),
     "local/_processes": ("keeper_program", "keeper", "kept", "groups", "processes", "commands"),
+    "local/_processes/keeper_program": ("wire", "table", "program"),
     "local/_transfers": ("files", "http", "downloads", "uploads"),
     "local/_artifacts": ("ignore", "settling", "watching", "artifacts"),
     "local/_server": (
