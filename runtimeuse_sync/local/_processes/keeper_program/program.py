@@ -14,8 +14,10 @@ from contextlib import suppress
 from .table import Identity, descendants, send
 from .wire import FORK, KILL, KILL_GRACE, RELEASE, START, STATUS, receive
 
-# Seconds between two looks at a tree that is being ended: nothing tells of the end of a child's child.
+# Seconds until the second look at a tree that is being ended, and between two looks later on: nothing tells of the
+# end of a child's child, and a look goes over all processes of the machine.
 _LOOK_AGAIN = 0.02
+_LONGEST_PAUSE = 0.2
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -154,18 +156,23 @@ class Keeper:
         # Since the first look: one that takes long must not be all that is done.
         left = self._left()
         deadline = time.monotonic() + KILL_GRACE
+        pause = _LOOK_AGAIN
         # A process may have started another before it was told: look until none is left.
         while left and time.monotonic() < deadline:
             for process in left:
                 if process not in told:
                     send(process, number)
             told.update(left if once else ())
-            select.select([self._signals], (), (), _LOOK_AGAIN)
+            select.select([self._signals], (), (), pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
             left = self._left()
         return bool(left)
 
     def _left(self) -> list[Identity]:
         self._reap()
+        # Whoever loses its parent becomes a child of this keeper.
+        if not self._has_children():
+            return []
         # A look takes time, in which a process may hide by leaving a child: two that see none are none.
         return descendants(os.getpid(), self._keepers) or descendants(os.getpid(), self._keepers)
 
