@@ -17,6 +17,7 @@ if sys.platform != "linux":
 
 from runtimeuse_sync.local._processes import keeper as _keeper
 from runtimeuse_sync.local._processes.keeper import UnknownStatusError
+from runtimeuse_sync.local._processes.keeper_program import table
 from runtimeuse_sync.local._processes.keeper_program.table import descendants, send, status_of
 from runtimeuse_sync.local._processes.processes import Process, Processes
 
@@ -269,7 +270,11 @@ def test_signals_without_process_descriptors(monkeypatch: pytest.MonkeyPatch) ->
     test_a_number_that_belongs_to_a_later_process_is_never_signalled()
 
 
-def test_parents_come_before_their_children(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_lists", [True, False])
+def test_parents_come_before_their_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_lists: bool) -> None:
+    if has_lists and not table._HAS_LISTS:
+        pytest.skip("this kernel does not list the children of a thread")
+    monkeypatch.setattr(table, "_HAS_LISTS", has_lists)
     with subprocess.Popen(["sh", "-c", "sh -c 'sleep 1000 & echo $! > pid; wait' & wait"], cwd=tmp_path) as outer:
         inner = wait_for(tmp_path / "pid")
         found = [pid for pid, _ in descendants(os.getpid(), set())]
