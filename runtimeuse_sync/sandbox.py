@@ -95,7 +95,8 @@ class SandboxCalls(Calls):
         there already, what the source has is added file by file. The sandbox needs ``tar`` and ``sha256sum``.
 
         Args:
-            source (str or os.PathLike): a file or folder here. A link in a folder is refused, unless ``ignore`` names it.
+            source (str or os.PathLike): a file or folder here. A link in a folder is refused, unless ``ignore``
+                names it.
             target (str): its absolute path in the sandbox. A file goes into the folder that ends in a slash.
             ignore (str): gitignore lines of what is left out.
             on_progress: called with the bytes that have gone and those of all, of the archive that it travels in.

@@ -16,8 +16,9 @@ if sys.platform != "linux":
     pytest.skip("keepers are for Linux", allow_module_level=True)
 
 from runtimeuse_sync.local._processes import keeper as _keeper
-from runtimeuse_sync.local._processes import keeper_program as program
 from runtimeuse_sync.local._processes.keeper import UnknownStatusError
+from runtimeuse_sync.local._processes.keeper_program import table
+from runtimeuse_sync.local._processes.keeper_program.table import descendants, send, status_of
 from runtimeuse_sync.local._processes.processes import Process, Processes
 
 from .conftest import PATIENCE
@@ -188,7 +189,7 @@ def test_a_request_s_keeper_that_is_stopped_ends_with_the_runtime(tmp_path: Path
     request = Processes(runtime)
     request.start(f"echo $$ > {tmp_path}/pid; exec sleep 1000")
     sleeper = wait_for(tmp_path / "pid")
-    keeper = program._status(sleeper)[1]
+    keeper = status_of(sleeper)[1]
     os.kill(keeper, signal.SIGSTOP)
     runtime.end()
     assert not lives(sleeper)
@@ -254,13 +255,13 @@ def test_processes_that_are_forgotten_are_ended() -> None:
 
 def test_a_number_that_belongs_to_a_later_process_is_never_signalled() -> None:
     with subprocess.Popen(["sleep", "1000"]) as sleeper:
-        started = program._status(sleeper.pid)[2]
-        program.send((sleeper.pid, started - 1), signal.SIGKILL)
+        started = status_of(sleeper.pid)[2]
+        send((sleeper.pid, started - 1), signal.SIGKILL)
         time.sleep(0.05)
         assert sleeper.poll() is None
-        program.send((sleeper.pid, started), signal.SIGTERM)
+        send((sleeper.pid, started), signal.SIGTERM)
         assert sleeper.wait(PATIENCE) == -signal.SIGTERM
-    program.send((sleeper.pid, started), signal.SIGTERM)
+    send((sleeper.pid, started), signal.SIGTERM)
 
 
 def test_signals_without_process_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,12 +270,16 @@ def test_signals_without_process_descriptors(monkeypatch: pytest.MonkeyPatch) ->
     test_a_number_that_belongs_to_a_later_process_is_never_signalled()
 
 
-def test_parents_come_before_their_children(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_lists", [True, False])
+def test_parents_come_before_their_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_lists: bool) -> None:
+    if has_lists and not table._HAS_LISTS:
+        pytest.skip("this kernel does not list the children of a thread")
+    monkeypatch.setattr(table, "_HAS_LISTS", has_lists)
     with subprocess.Popen(["sh", "-c", "sh -c 'sleep 1000 & echo $! > pid; wait' & wait"], cwd=tmp_path) as outer:
         inner = wait_for(tmp_path / "pid")
-        found = [pid for pid, _ in program.descendants(os.getpid(), set())]
+        found = [pid for pid, _ in descendants(os.getpid(), set())]
         assert found.index(outer.pid) < found.index(inner)
-        assert outer.pid not in [pid for pid, _ in program.descendants(os.getpid(), {outer.pid})]
+        assert outer.pid not in [pid for pid, _ in descendants(os.getpid(), {outer.pid})]
         for pid in found:
             os.kill(pid, signal.SIGKILL)
 

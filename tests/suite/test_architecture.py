@@ -123,6 +123,7 @@ ORDER = {
         "__init__",
     ),
     "local/_processes": ("keeper_program", "keeper", "kept", "groups", "processes", "output", "commands"),
+    "local/_processes/keeper_program": ("wire", "table", "program"),
     "local/_transfers": (
         "files",
         "abortable",

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Optional, Union
 
-from .keeper_program import KILL_GRACE
+from .keeper_program.wire import KILL_GRACE
 
 # Seconds between two looks at groups that are being ended: nothing tells of their end.
 _LOOK_AGAIN = 0.02

@@ -15,14 +15,22 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import IO, Any, Optional, Union
 
-from . import keeper_program as program
+from .keeper_program import wire
 
 # Seconds for a keeper to start, or a command on it. Far more than it takes: what ends this wait is a keeper that was
 # stopped, or a machine that cannot go on.
 _START_TIMEOUT = 30.0
 
 # Seconds for a keeper to say that its tree has ended: what it takes at most, and some for a busy machine.
-_KILL_TIMEOUT = 2 * program.KILL_GRACE + 3.0
+_KILL_TIMEOUT = 2 * wire.KILL_GRACE + 3.0
+
+# The package's own path is left out: its imports would take longer than all the rest.
+_PROGRAM = f"""
+import sys
+sys.path.append({os.path.dirname(__file__)!r})
+from keeper_program.program import main
+main(int(sys.argv[1]))
+"""
 
 # The dynamic linker's: the interpreter may need it. All else of the environment is kept from the keeper, since
 # commands can read what their parent was started with.
@@ -84,11 +92,11 @@ class Process:
         return self.returncode
 
     def _take_status(self, pipe: int) -> None:
-        data = os.read(pipe, program.STATUS.size)
+        data = os.read(pipe, wire.STATUS.size)
         self.forget()
-        if len(data) < program.STATUS.size:
+        if len(data) < wire.STATUS.size:
             raise UnknownStatusError
-        (self.returncode,) = program.STATUS.unpack(data)
+        (self.returncode,) = wire.STATUS.unpack(data)
 
     def forget(self) -> None:
         """Give up what its end would be told by."""
@@ -131,7 +139,7 @@ class Keeper:
         with there, ExitStack() as undo:
             undo.callback(here.close)
             interpreter = subprocess.Popen(
-                [sys.executable, "-I", "-S", program.__file__, str(there.fileno())],
+                [sys.executable, "-I", "-S", "-c", _PROGRAM, str(there.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -149,7 +157,7 @@ class Keeper:
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with there:
             try:
-                self._say(program.FORK, there.fileno())
+                self._say(wire.FORK, there.fileno())
             except BaseException:
                 here.close()
                 raise
@@ -178,7 +186,7 @@ class Keeper:
             ours.callback(os.close, reader)
             theirs.callback(os.close, writer)
             file = theirs.enter_context(_file_with(specification))
-            self._say(program.START, file.fileno(), *(ends.theirs for ends in streams), writer)
+            self._say(wire.START, file.fileno(), *(ends.theirs for ends in streams), writer)
             theirs.close()
             pid = _started(reader)
             ours.pop_all()
@@ -190,18 +198,18 @@ class Keeper:
             reader, writer = os.pipe()
         except OSError:  # no descriptor to be had: then without an answer
             with suppress(OSError):
-                self._say(program.KILL)
+                self._say(wire.KILL)
             return
         with open(reader, "rb", buffering=0):
             with open(writer, "wb", buffering=0), suppress(OSError):
-                self._say(program.KILL, writer)
+                self._say(wire.KILL, writer)
             if not _is_readable(reader, _KILL_TIMEOUT):
                 logger.warning("processes may be left: what was to end them does not answer")
 
     def release(self) -> None:
         """Let go of it: it ends when its last process has ended by itself."""
         with suppress(OSError):
-            self._say(program.RELEASE)
+            self._say(wire.RELEASE)
         self._channel.close()
 
     def close(self) -> None:
@@ -217,7 +225,7 @@ class Keeper:
 
     def _say(self, message: bytes, *descriptors: int) -> None:
         try:
-            program.say(self._channel, message, descriptors)
+            wire.say(self._channel, message, descriptors)
         except socket.timeout:  # it takes nothing in: it was stopped
             raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
 
@@ -266,10 +274,10 @@ def _started(status: int) -> int:
     """The number of the process that was asked for; raises ``OSError`` if it could not be started."""
     if not _is_readable(status, _START_TIMEOUT):
         raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
-    data = os.read(status, program.STATUS.size)
-    if len(data) < program.STATUS.size:
+    data = os.read(status, wire.STATUS.size)
+    if len(data) < wire.STATUS.size:
         raise OSError(errno.ESRCH, "the process that starts commands is gone")
-    (pid,) = program.STATUS.unpack(data)
+    (pid,) = wire.STATUS.unpack(data)
     if pid < 0:
         raise OSError(-pid, os.strerror(-pid))
     return int(pid)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from .keeper_program import KILL_GRACE
+from .keeper_program.wire import KILL_GRACE
 
 if sys.platform == "linux":
     from .keeper import Process

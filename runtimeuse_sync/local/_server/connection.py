@@ -60,7 +60,7 @@ class Served(Protocol):
         """Begin to end: the connection is closing. Must not wait."""
 
     def end(self) -> None:
-        """Wait, within bounds, for what still runs: the connection is closed."""
+        """Wait for what still runs: the connection is closed."""
 
 
 class Connection:

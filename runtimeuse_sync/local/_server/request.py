@@ -95,8 +95,8 @@ class Request:
         """Wait until its last message is queued, or it is abandoned."""
         self._ended.wait()
 
-    def join(self, timeout: float) -> None:
-        """Wait until its thread has ended, ``timeout`` seconds at most."""
+    def join(self, timeout: Optional[float]) -> None:
+        """Wait until its thread has ended, ``timeout`` seconds at most; None for as long as it takes."""
         self._thread.join(timeout)
 
     def beat(self) -> None:
@@ -203,6 +203,8 @@ class Request:
         return CommandExecutionResultMessageInterface(results=results)
 
     def _execute(self, command: CommandInterface, what: str) -> CommandResultItem:
+        if self.cancelled.is_set():
+            raise CancelledException
         stdout = Collected()
 
         def on_stdout(text: str) -> None:

@@ -93,13 +93,19 @@ class Session:
             self._request.cancel()
 
     def end(self) -> None:
-        """The connection is closed: wait for what runs, and give up on what does not end."""
+        """The connection is closed: wait for what runs. Nobody but the next clients waits for this.
+
+        A handler that does not end keeps the place of its connection, so that there are never more of them than
+        there may be connections.
+        """
         self._artifacts.close()
         if self._request:
             self._request.join(_CANCEL_GRACE)
             self._request.abandon()
         if self._drain:
             self._drain.join(_CANCEL_GRACE)
+        if self._request:
+            self._request.join(None)
 
     # --- what messages do ----------------------------------------------------------------------------
 

@@ -1,73 +1,26 @@
-"""The program of a keeper: a small process that starts commands, learns how they end, and ends all that they started.
-
-It runs as a script of its own interpreter, started by ``keeper``, because three things are only to be had in a
-process that is not the user's:
-
-- **Exit codes.** Where a program ignores SIGCHLD, or collects its children itself, the system forgets how they
-  ended. A keeper has the signals' default dispositions, whatever it inherits.
-- **Descendants.** A process whose parent has ended goes to the nearest ancestor that asked for such orphans
-  (``PR_SET_CHILD_SUBREAPER``). That is the keeper, so nothing that its commands started gets out of its tree.
-- **The end.** However the user's program ends, by SIGKILL too, the keeper sees the end of its channel, and ends
-  the tree.
-
-A keeper can make another one below itself, by forking: each request has its own, so that its tree can be ended
-alone. No module of the package is imported here, nor ``typing``, since starting has to be fast.
-"""
+"""One keeper: serves its channel, starts commands, tells how they end, and ends what is left."""
 
 from __future__ import annotations
 
 import ctypes
-import errno
 import marshal
 import os
 import select
 import signal
 import socket
-import struct
-import sys
 import time
-from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-# What the first byte of a message asks for; what the descriptors that come with it are.
-START = b"s"  # a file with the command, its standard streams, a pipe for its status
-FORK = b"f"  # the channel of the new keeper
-KILL = b"k"  # optionally: a pipe that is closed when all are ended
-RELEASE = b"r"  # nothing; end when the last process has ended by itself
+from .table import Identity, descendants, send
+from .wire import FORK, KILL, KILL_GRACE, RELEASE, START, STATUS, receive
 
-# What goes through a status pipe: first the process's number, or minus the errno if it could not be started; then,
-# at its end, its exit code, or minus the signal that ended it.
-STATUS = struct.Struct("=i")
-
-# Seconds between SIGTERM and SIGKILL, and again for SIGKILL to do its work.
-KILL_GRACE = 1.0
-
-# Seconds between two looks at a tree that is being ended: nothing tells of the end of a child's child.
+# Seconds until the second look at a tree that is being ended, and between two looks later on: nothing tells of the
+# end of a child's child, and a look goes over all processes of the machine.
 _LOOK_AGAIN = 0.02
+_LONGEST_PAUSE = 0.2
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-
-# A process in a table of processes: its number, and when it started, which tells it from a later one of that number.
-Identity = tuple[int, int]
-
-
-# How descriptors are packed: the most that one message has, and the size of one.
-_MOST_DESCRIPTORS = 5
-_DESCRIPTOR = struct.Struct("=i")
-
-
-def say(channel: socket.socket, message: bytes, descriptors: Sequence[int]) -> None:
-    """Send a message. As ``socket.send_fds``, which takes flags and leaves them out."""
-    packed = b"".join(map(_DESCRIPTOR.pack, descriptors))
-    channel.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, packed)], socket.MSG_NOSIGNAL)
-
-
-def receive(channel: socket.socket) -> tuple[bytes, list[int]]:
-    """A message and its descriptors, which no command inherits; an empty one is the end."""
-    room = socket.CMSG_LEN(_MOST_DESCRIPTORS * _DESCRIPTOR.size)
-    message, ancillary, _, _ = channel.recvmsg(1, room, socket.MSG_CMSG_CLOEXEC)
-    return message, [number for _, _, data in ancillary for (number,) in _DESCRIPTOR.iter_unpack(data)]
 
 
 class Keeper:
@@ -203,89 +156,25 @@ class Keeper:
         # Since the first look: one that takes long must not be all that is done.
         left = self._left()
         deadline = time.monotonic() + KILL_GRACE
+        pause = _LOOK_AGAIN
         # A process may have started another before it was told: look until none is left.
         while left and time.monotonic() < deadline:
             for process in left:
                 if process not in told:
                     send(process, number)
             told.update(left if once else ())
-            select.select([self._signals], (), (), _LOOK_AGAIN)
+            select.select([self._signals], (), (), pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
             left = self._left()
         return bool(left)
 
     def _left(self) -> list[Identity]:
         self._reap()
+        # Whoever loses its parent becomes a child of this keeper.
+        if not self._has_children():
+            return []
         # A look takes time, in which a process may hide by leaving a child: two that see none are none.
         return descendants(os.getpid(), self._keepers) or descendants(os.getpid(), self._keepers)
-
-
-# --- the table of processes --------------------------------------------------------------------------
-
-
-def descendants(root: int, spared: set[int]) -> list[Identity]:
-    """Who lives below ``root``, parents before their children; ``spared`` are left out, what is below them is not.
-
-    The order matters: a shell that outlives its command for a moment begins the next.
-    """
-    children: dict[int, list[Identity]] = {}
-    for pid, parent, started in _living():
-        children.setdefault(parent, []).append((pid, started))
-    found = list(children.get(root, ()))
-    for process in found:
-        found.extend(children.get(process[0], ()))
-    return [process for process in found if process[0] not in spared]
-
-
-def _living() -> Iterator[tuple[int, int, int]]:
-    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
-        if name.isdecimal():
-            with suppress(OSError):
-                is_alive, parent, started = _status(name)
-                if is_alive:
-                    yield int(name), parent, started
-
-
-def _status(pid: object) -> tuple[bool, int, int]:
-    """Whether a process lives, its parent, and its start in ticks since the machine's; ``OSError`` if it is gone."""
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        # pid (name) state parent …; the name may hold anything.
-        fields = file.read().rpartition(b")")[2].split()
-    # Where only the first thread has ended, the process is called a zombie too.
-    is_alive = fields[0] not in (b"Z", b"X") or int(fields[17]) > 1
-    return is_alive, int(fields[1]), int(fields[19])
-
-
-def send(process: Identity, number: int) -> None:
-    """Send a signal to ``process``, never to a later one of its number."""
-    pid, started = process
-    with suppress(OSError):
-        descriptor = _pidfd(pid)
-        try:
-            # The descriptor stays with the process that has the number now: see whether it is the one.
-            if _status(pid)[2] == started:
-                _signal(pid, descriptor, number)
-        finally:
-            if descriptor is not None:
-                os.close(descriptor)
-
-
-def _pidfd(pid: int) -> int | None:
-    """A descriptor for the process; None where the system, or the interpreter, has none to give."""
-    try:
-        return os.pidfd_open(pid)
-    except AttributeError:
-        return None
-    except OSError as error:
-        if error.errno == errno.ESRCH:
-            raise
-        return None
-
-
-def _signal(pid: int, descriptor: int | None, number: int) -> None:
-    if descriptor is None:
-        os.kill(pid, number)
-    else:
-        signal.pidfd_send_signal(descriptor, number)
 
 
 # --- processes ---------------------------------------------------------------------------------------
@@ -304,7 +193,8 @@ def _become(
         for target, source in enumerate(streams):
             os.dup2(source, target)
         os.chdir(directory)
-        _reset_signals()
+        # All else is as the system has it by default: handlers end with this program.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.execvpe(arguments[0], arguments, environment)
     except OSError as error:
         os.write(failed, STATUS.pack(-(error.errno or 1)))
@@ -314,7 +204,6 @@ def _become(
 
 def _reset_signals() -> None:
     """Default dispositions and an empty mask: what was ignored or blocked when all began would be, in commands too."""
-    signal.set_wakeup_fd(-1)
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         # Some belong to the C library.
         with suppress(OSError, ValueError):
@@ -347,8 +236,9 @@ def _run(channel: socket.socket) -> None:
         os._exit(0)
 
 
-if __name__ == "__main__":
+def main(channel: int) -> None:
+    """Be a keeper, for whoever has the other end of the channel; does not return."""
     _reset_signals()
-    channel = socket.socket(fileno=int(sys.argv[1]))
-    channel.set_inheritable(False)
-    _run(channel)
+    end = socket.socket(fileno=channel)
+    end.set_inheritable(False)
+    _run(end)
