@@ -20,6 +20,7 @@
 ``commands``        above the core: a command as with ``subprocess.run``
 ``files``           above the core: files and folders into a sandbox and out of it
 ``web``             above the core: runs as web responses
+``notebook``        above the core: what notebooks show
 ``local``           an agent runtime in Python (an extra)
 ``testing``         a runtime that plays a script (an extra)
 ``cli``             the command ``runtimeuse-sync`` (an extra)

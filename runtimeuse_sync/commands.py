@@ -38,6 +38,7 @@ from ._files.sandbox import (
     quoted,
     received,
 )
+from .notebook import _html
 
 __all__ = ["MAX_OUTPUT", "CompletedCommand", "SandboxError", "run"]
 
@@ -112,6 +113,10 @@ class CompletedCommand:
     stdout: str = attrs.field(repr=False)
     stderr: str = attrs.field(repr=False)
     duration: float
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: all of it as a table."""
+        return _html.table(type(self).__name__, attrs.asdict(self))
 
 
 def run(

@@ -58,6 +58,12 @@ class RuntimeUseError(Exception):
         # The default would call __init__ again, which in a subclass need not take what it has made of ``args``.
         return _restore, (type(self), self.args, self.__dict__.copy())
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython prints: it asks for this by name."""
+        from .notebook import _tracebacks
+
+        return _tracebacks.rendered(self)
+
 
 def _restore(cls: type[RuntimeUseError], args: tuple[Any, ...], state: dict[str, Any]) -> RuntimeUseError:
     error = cls.__new__(cls, *args)

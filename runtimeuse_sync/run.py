@@ -61,6 +61,13 @@ class Run(Generic[ResultT]):
         state = "not entered" if self._loop is None else self._loop.exchange.state.name.lower()
         return f"<Run: {state}>"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the state, the request and the result, if there is one, as a table."""
+        from .notebook import _html
+
+        result = None if self._loop is None else self._loop.exchange.result
+        return _html.table(repr(self)[1:-1], {"request": self._request, "result": result})
+
     def __enter__(self) -> Run[ResultT]:
         if self._is_entered:
             raise RuntimeUseError("a Run is one request and can be entered once; call stream() again")

@@ -49,6 +49,12 @@ class Plain:
         result: PlainT = _readers[0](cls, fields)
         return result
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the fields of ``repr`` as a table."""
+        from ..notebook import _html
+
+        return _html.of_fields(self)
+
 
 def _serialized(_: object, __: object, value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value

@@ -36,6 +36,7 @@ ORDER = {
         "client",
         "__init__",
         # The core ends here: what follows is written against its public names, or needs an extra.
+        "notebook",
         "_files",
         "commands",
         "files",
@@ -47,6 +48,7 @@ ORDER = {
         "__main__",
     ),
     "_files": ("patterns", "transit", "sandbox", "live", "packing", "unpacking", "scripts"),
+    "notebook": ("_html", "_tracebacks", "__init__"),
     "_common": (
         "close_codes",
         "validation",
@@ -186,10 +188,13 @@ ORDER = {
     ),
 }
 # A user could have written it.
-ABOVE = ("_files", "commands", "files", "outputs", "web")
+ABOVE = ("_files", "commands", "files", "notebook", "outputs", "web")
 # What a module of the core imports inside a function though it stands above: a method that is called there.
 LATE = {
+    "_common/plain": ("notebook/_html",),
     "calls": ("outputs/__init__",),
+    "exceptions": ("notebook/_tracebacks",),
+    "run": ("notebook/_html",),
     "sandbox": ("commands", "files"),
     "streams": ("outputs/__init__",),
 }
