@@ -5,7 +5,7 @@
 ``session``         ``Session``: one connection for several requests
 ``streams``         the streams that both have: one request as an iterator
 ``calls``           the calls that both have: streams that are run to their end
-``sandbox``         what both do in a sandbox beside asking its agent
+``sandbox_calls``   what both do in a sandbox beside asking its agent
 ``run``             ``Run``: one request under way
 ``options``         what a call can be told
 ``messages``        what travels, and what the calls return
@@ -19,6 +19,7 @@
 ``outputs``         above the core: typed answers
 ``commands``        above the core: a command as with ``subprocess.run``
 ``files``           above the core: files and folders into a sandbox and out of it
+``sandboxes``       above the core: a client of what is started for it and closed at the end
 ``web``             above the core: runs as web responses
 ``notebook``        above the core: what notebooks show
 ``local``           an agent runtime in Python (an extra)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 from typing import TYPE_CHECKING, Any, Optional, Union
 
@@ -14,10 +13,10 @@ from ._call.in_flight import CallsInFlight
 from ._call.lending import CallSettings, Lender, OneCallLender
 from ._call.readiness import wait_until_ready
 from ._common.tracebacks import hides_arguments, made_without_a_trace
-from ._common.validation import check_logger, check_seconds, check_type
+from ._common.validation import check_is_cancelled, check_logger, check_seconds, check_type
 from ._connection.settings import ConnectionSettings, by_name, changed
-from .options import Logger, QueryKeywords, QueryOptions, query_options
-from .sandbox import SandboxCalls
+from .options import IsCancelledCallback, Logger, QueryKeywords, QueryOptions, query_options
+from .sandbox_calls import SandboxCalls
 from .session import Session
 from .transports import Transport, WebSocketTransport
 
@@ -182,7 +181,9 @@ class Client(ConnectionSettings, SandboxCalls):
         """
         self._in_flight.abort()
 
-    def wait_until_ready(self, timeout: Optional[float] = 60.0) -> None:
+    def wait_until_ready(
+        self, timeout: Optional[float] = 60.0, *, is_cancelled: Optional[IsCancelledCallback] = None
+    ) -> None:
         """Wait until the runtime accepts connections: for a sandbox that is still starting.
 
         Tries again, with growing and jittered pauses, what a starting sandbox does: connection refused, reset,
@@ -191,15 +192,17 @@ class Client(ConnectionSettings, SandboxCalls):
 
         Args:
             timeout (float or None): seconds. Default 60; None: no limit.
+            is_cancelled (threading.Event, callable or None): gives up waiting, as it cancels a call. Default None.
 
         Raises:
             ConnectionFailedError: refused for good (401 and 403, for example), or not ready in time.
-            CancelledException: ``abort()``.
+            CancelledException: ``is_cancelled`` or ``abort()``.
 
         >>> client.wait_until_ready(timeout=10)
         """
         check_seconds("timeout", timeout)
-        call = Cancellation(None, math.inf)
+        check_is_cancelled(is_cancelled)
+        call = Cancellation(is_cancelled, self.cancel_poll_interval)
         self._in_flight.add(call)
         try:
             wait_until_ready(self._transport, call, timeout)

@@ -12,7 +12,7 @@ from ._call.waits import CLOSE_WAIT, IMPATIENT_CLOSE_WAIT
 from ._protocol.exchange import Exchange
 from .exceptions import RuntimeUseError
 from .options import CallOptions, QueryOptions
-from .sandbox import SandboxCalls
+from .sandbox_calls import SandboxCalls
 from .transports import Transport
 
 

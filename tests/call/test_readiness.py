@@ -110,3 +110,25 @@ def test_wait_until_ready_can_be_aborted(scripted_runtime: Start) -> None:
     with pytest.raises(CancelledException):
         client.wait_until_ready()
     thread.join()
+
+
+def test_wait_until_ready_ends_with_an_event(scripted_runtime: Start) -> None:
+    runtime, given_up = scripted_runtime(refuse=503), threading.Event()
+
+    def give_up() -> None:
+        runtime.wait_for_connections(3)
+        given_up.set()
+
+    thread = threading.Thread(target=give_up)
+    thread.start()
+    with pytest.raises(CancelledException):
+        Client(runtime.url).wait_until_ready(is_cancelled=given_up)
+    thread.join()
+
+
+def test_wait_until_ready_asks_a_function(scripted_runtime: Start) -> None:
+    answers = iter([False, True])
+    with pytest.raises(CancelledException):
+        Client(scripted_runtime(refuse=503).url, cancel_poll_interval=0.01).wait_until_ready(
+            is_cancelled=lambda: next(answers)
+        )

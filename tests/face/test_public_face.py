@@ -267,7 +267,7 @@ def test_what_the_calls_take(cls: type) -> None:
 
 def test_what_only_a_client_has() -> None:
     assert shape(Client.session) == []
-    assert shape(Client.wait_until_ready) == ["timeout=60.0"]
+    assert shape(Client.wait_until_ready) == ["timeout=60.0", "*", "is_cancelled=None"]
 
 
 def test_what_a_run_has() -> None:

@@ -31,7 +31,7 @@ ORDER = {
         "run",
         "streams",
         "calls",
-        "sandbox",
+        "sandbox_calls",
         "session",
         "client",
         "__init__",
@@ -41,6 +41,7 @@ ORDER = {
         "commands",
         "files",
         "outputs",
+        "sandboxes",
         "web",
         "local",
         "testing",
@@ -188,14 +189,14 @@ ORDER = {
     ),
 }
 # A user could have written it.
-ABOVE = ("_files", "commands", "files", "notebook", "outputs", "web")
+ABOVE = ("_files", "commands", "files", "notebook", "outputs", "sandboxes", "web")
 # What a module of the core imports inside a function though it stands above: a method that is called there.
 LATE = {
     "_common/plain": ("notebook/_html",),
     "calls": ("outputs/__init__",),
     "exceptions": ("notebook/_tracebacks",),
     "run": ("notebook/_html",),
-    "sandbox": ("commands", "files"),
+    "sandbox_calls": ("commands", "files"),
     "streams": ("outputs/__init__",),
 }
 CORE = ORDER[""][: ORDER[""].index("__init__") + 1]

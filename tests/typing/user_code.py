@@ -9,6 +9,8 @@ import enum
 import logging
 import ssl
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Optional, TypedDict, Union
 
 import attrs
@@ -47,7 +49,9 @@ from runtimeuse_sync import (
     StructuredOutputResult,
     TextResult,
 )
+from runtimeuse_sync.local import LocalRuntime
 from runtimeuse_sync.outputs import output_schema
+from runtimeuse_sync.sandboxes import Endpoint, Sandbox, connected
 
 INVOCATION = InvocationMessage(
     message_type="invocation_message",
@@ -123,6 +127,7 @@ def configured_clients(context: ssl.SSLContext, tokens: list[str]) -> list[Clien
 
 def one_shot_calls(client: Client) -> None:
     client.wait_until_ready(timeout=30)
+    client.wait_until_ready(None, is_cancelled=threading.Event())
     client.invoke(
         invocation=INVOCATION,
         on_result_message=on_result,
@@ -319,3 +324,14 @@ def mistakes(client: Client) -> None:
     client.execute_commands([5])  # type: ignore[list-item]
     InvocationMessage(system_prompt="Be brief.")  # type: ignore[call-arg]
     CommandExecutionMessage(commands=CommandInterface(command="ls"))  # type: ignore[arg-type]
+
+
+def sandboxes(sandbox: Sandbox) -> None:
+    @contextmanager
+    def of_a_provider() -> Iterator[Endpoint]:
+        yield Endpoint("https://example.com", headers={"X-Token": "s3cret"})
+
+    for each in (sandbox, of_a_provider(), LocalRuntime(lambda invocation, sender: "done")):
+        with connected(each, ready_timeout=None, connect_timeout=5) as client:
+            assert_type(client, Client)
+    connected(threading.Lock())  # type: ignore[arg-type]
