@@ -8,6 +8,7 @@
 ``sandbox_calls``   what both do in a sandbox beside asking its agent
 ``run``             ``Run``: one request under way
 ``options``         what a call can be told
+``observers``       who is told what calls do
 ``messages``        what travels, and what the calls return
 ``usage``           ``Usage``: tokens, cost and time
 ``exceptions``      all that is raised
@@ -67,6 +68,7 @@ from .messages import (
     TextResult,
     Tick,
 )
+from .observers import ObservedCall, Observer
 from .options import (
     ExecuteCommandsOptions,
     IsCancelledCallback,
@@ -81,7 +83,7 @@ from .options import (
 from .run import Run
 from .session import Session
 from .session import Session as RuntimeUseSession
-from .transports import Connection, Transport, WebSocketTransport
+from .transports import Connection, RawResult, Transport, WebSocketTransport
 from .usage import Usage
 
 __all__ = [
@@ -114,6 +116,8 @@ __all__ = [
     "InvocationTimeoutError",
     "IsCancelledCallback",
     "MessageTooLargeError",
+    "ObservedCall",
+    "Observer",
     "OnArtifactUploadRequestCallback",
     "OnAssistantMessageCallback",
     "OnCommandOutputCallback",
@@ -124,6 +128,7 @@ __all__ = [
     "ProtocolError",
     "QueryOptions",
     "QueryResult",
+    "RawResult",
     "ResultMessageInterface",
     "Run",
     "RuntimeEnvironmentDownloadableInterface",

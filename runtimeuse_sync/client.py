@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import uuid
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 import attrs
@@ -11,10 +13,12 @@ import attrs
 from ._call.cancellation import Cancellation
 from ._call.in_flight import CallsInFlight
 from ._call.lending import CallSettings, Lender, OneCallLender
+from ._call.observing import Observers
 from ._call.readiness import wait_until_ready
 from ._common.tracebacks import hides_arguments, made_without_a_trace
-from ._common.validation import check_is_cancelled, check_logger, check_seconds, check_type
+from ._common.validation import check_is_cancelled, check_list_of, check_logger, check_seconds, check_type
 from ._connection.settings import ConnectionSettings, by_name, changed
+from .observers import Observer
 from .options import IsCancelledCallback, Logger, QueryKeywords, QueryOptions, query_options
 from .sandbox_calls import SandboxCalls
 from .session import Session
@@ -54,6 +58,7 @@ class Client(ConnectionSettings, SandboxCalls):
         logger: a ``logging.Logger`` or adapter. Default: the logger ``runtimeuse_sync``.
         defaults (QueryOptions or None): the options of calls that are given none; the keywords of a call count
             before them. ``invoke``, and ``stream`` of an ``InvocationMessage``, take none of them.
+        observers (sequence of Observer): are told what the calls do. Default: none.
 
     Raises:
         TypeError, ValueError: for arguments that cannot be meant, with what to write instead.
@@ -72,6 +77,7 @@ class Client(ConnectionSettings, SandboxCalls):
     drain_timeout: Optional[float] = attrs.field(default=60.0, kw_only=True)
     logger: Optional[Logger] = attrs.field(default=None, kw_only=True)
     defaults: Optional[QueryOptions] = attrs.field(default=None, kw_only=True)
+    observers: Sequence[Observer] = attrs.field(default=(), kw_only=True, repr=False)
     _transport: Transport = attrs.field(init=False)
     _in_flight: CallsInFlight = attrs.field(init=False, factory=CallsInFlight)
 
@@ -98,14 +104,20 @@ class Client(ConnectionSettings, SandboxCalls):
         check_logger(self.logger)
         if self.defaults is not None:
             check_type("defaults", self.defaults, QueryOptions, "QueryOptions(...)")
+        observers = self.observers
+        check_list_of(Observer)("observers", list(observers) if isinstance(observers, tuple) else observers)
 
     def __repr__(self) -> str:
         # Missing if the client could not be made: reporters that show variables ask for its text even then.
         transport = getattr(self, "_transport", None)
         if transport is None:
             return "<Client: incomplete>"
-        where = transport.endpoint if isinstance(transport, WebSocketTransport) else "custom transport"
-        return f"<Client: {where}>"
+        return f"<Client: {self._where or 'custom transport'}>"
+
+    @property
+    def _where(self) -> Optional[str]:
+        """Scheme, host and port; None with a transport of the user's own."""
+        return str(self._transport.endpoint) if isinstance(self._transport, WebSocketTransport) else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         cls: type[Any] = type(self)
@@ -150,6 +162,17 @@ class Client(ConnectionSettings, SandboxCalls):
         """
         return attrs.evolve(self, defaults=query_options(self.defaults, None, keywords))
 
+    def with_observers(self, *observers: Observer) -> Client:
+        """A new client like this one, with ``observers`` beside those that it has.
+
+        Raises:
+            TypeError: for one that is no ``Observer``.
+
+        >>> client.with_observers(Observer()).query("hello").output
+        'hello'
+        """
+        return attrs.evolve(self, observers=(*self.observers, *observers))
+
     def session(self) -> Session:
         """A connection for several requests (since runtime 0.11): a context manager.
 
@@ -157,13 +180,15 @@ class Client(ConnectionSettings, SandboxCalls):
         ...     session.query("hello", QueryOptions(system_prompt="")).data.text
         'hello'
         """
-        return Session(self._transport, self._call_settings(), self._in_flight, self.defaults)
+        settings = self._call_settings(session_id=uuid.uuid4().hex)
+        return Session(self._transport, settings, self._in_flight, self.defaults)
 
-    def _call_settings(self) -> CallSettings:
+    def _call_settings(self, session_id: Optional[str] = None) -> CallSettings:
         return CallSettings(
             cancel_poll_interval=self.cancel_poll_interval,
             drain_timeout=self.drain_timeout,
             logger=self.logger or _default_logger,
+            observers=Observers(all=tuple(self.observers), url=self._where, session_id=session_id),
         )
 
     def _new_lender(self) -> Lender:

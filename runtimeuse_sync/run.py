@@ -13,7 +13,7 @@ from ._call.limits import Limits
 from ._call.request_loop import RequestLoop
 from ._protocol.exchange import Exchange
 from .exceptions import RuntimeUseError
-from .options import CallOptions
+from .options import CallOptions, Logger
 
 ResultT = TypeVar("ResultT")
 Request = Union[m.InvocationMessage, m.CommandExecutionMessage]
@@ -53,6 +53,7 @@ class Run(Generic[ResultT]):
         self._callbacks = callbacks or Callbacks()  # called by iterating
         self._read_output = read_output  # makes the result's ``output``; once
         self._cancellation = lender.settings.cancellation(options.is_cancelled)
+        self._observation = lender.settings.observers.of_call(request, self._logger)
         self._is_entered = False
         self._loop: Optional[RequestLoop] = None
         self._messages: Iterator[Any] = iter(())
@@ -73,13 +74,18 @@ class Run(Generic[ResultT]):
             raise RuntimeUseError("a Run is one request and can be entered once; call stream() again")
         self._is_entered = True
         try:
+            self._observation.begin()
             self._loop = loop = self._borrow(self._limits())
-            loop.start(self._request)
+            loop.start(self._observation.request())
         except BaseException as error:
             self._leave_surely(error)
             raise
         self._messages = self._result_last(loop)
         return self
+
+    @property
+    def _logger(self) -> Logger:
+        return self._options.logger or self._lender.settings.logger
 
     def _limits(self) -> Limits:
         options = self._options
@@ -88,6 +94,7 @@ class Run(Generic[ResultT]):
     def _borrow(self, limits: Limits) -> RequestLoop:
         """A loop over a channel of the lender's. What the channel knows is read once it is lent, not before."""
         channel = self._lender.lend(self._cancellation, limits)
+        self._observation.watch(channel)
         request, options = self._request, self._options
         may_follow = bool(request.artifacts_dirs) or bool(getattr(request, "post_agent_invocation_commands", None))
         channel.may_follow = channel.may_follow or may_follow
@@ -105,14 +112,15 @@ class Run(Generic[ResultT]):
             limits,
             options=options,
             result_cls=self._result_cls,
-            logger=options.logger or self._lender.settings.logger,
+            logger=self._logger,
         )
 
     def __exit__(self, exc_type: object, error: Optional[BaseException], traceback: object) -> None:
-        self._leave_surely(error)
         escaped = None if self._loop is None else self._loop.escaped
         if escaped is not None and error is not None and error.__cause__ is escaped:
+            self._leave_surely(escaped)
             raise escaped  # a callback's StopIteration, which a generator turns into a RuntimeError
+        self._leave_surely(error)
 
     def _leave_surely(self, error: Optional[BaseException]) -> None:
         if self._loop is not None and self._loop.is_inherited:
@@ -123,6 +131,8 @@ class Run(Generic[ResultT]):
             self._cancellation.end_wait()
             self._lender.take_back(self._cancellation, is_clean=False, timeout=0.0)
             raise
+        finally:
+            self._observation.end(None if self._loop is None else self._loop.exchange.result, error)
 
     def _leave(self, error: Optional[BaseException]) -> None:
         """Stop what still runs, and let go of the connection: within a second after an exception."""
@@ -132,6 +142,7 @@ class Run(Generic[ResultT]):
                 loop.stop(waits.CANCEL_WAIT if error is None else waits.IMPATIENT_CANCEL_WAIT)
                 is_clean = not loop.canceller.is_unclean
         finally:
+            self._observation.unwatch()
             close_wait = waits.CLOSE_WAIT if is_clean and error is None else waits.IMPATIENT_CLOSE_WAIT
             self._lender.take_back(self._cancellation, is_clean=is_clean or loop is None, timeout=close_wait)
             if loop is not None:

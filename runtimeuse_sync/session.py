@@ -7,10 +7,12 @@ from typing import Optional
 from ._call.in_flight import CallsInFlight
 from ._call.lending import CallSettings, Lender, SessionLender
 from ._call.limits import Limits
+from ._call.observing import Observation
 from ._call.request_loop import RequestLoop
 from ._call.waits import CLOSE_WAIT, IMPATIENT_CLOSE_WAIT
 from ._protocol.exchange import Exchange
 from .exceptions import RuntimeUseError
+from .messages import EndSessionMessage
 from .options import CallOptions, QueryOptions
 from .sandbox_calls import SandboxCalls
 from .transports import Transport
@@ -75,11 +77,18 @@ class Session(SandboxCalls):
             raise
 
     def _drain(self) -> None:
-        """Serve what the runtime still has of the requests so far."""
+        """Serve what the runtime still has of the requests so far: a call of its own to observers."""
+        settings = self._lender.settings
+        observation = settings.observers.of_call(EndSessionMessage(), settings.logger)
+        with observation.of_block():
+            self._drain_observed(observation)
+
+    def _drain_observed(self, observation: Observation) -> None:
         settings, options = self._lender.settings, CallOptions()
         call, limits = settings.cancellation(None), Limits(None, None, settings.drain_timeout)
         try:
             channel = self._lender.lend(call, limits)
+            observation.watch(channel)
             exchange = Exchange(drains=True, has_artifacts=channel.on_artifact is not None)
             loop = RequestLoop(
                 exchange, channel, call, limits, options=options, result_cls=object, logger=settings.logger
@@ -88,6 +97,7 @@ class Session(SandboxCalls):
             for _ in loop.deliveries():
                 pass
         finally:
+            observation.unwatch()
             self._lender.take_back(call, is_clean=True, timeout=CLOSE_WAIT)
 
     def _close(self, timeout: float) -> None:

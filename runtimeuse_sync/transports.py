@@ -40,6 +40,7 @@ from ._connection.connection import WebSocketConnection
 from ._connection.endpoint import Endpoint, checked_headers, current_headers, parse_url
 from ._connection.settings import ConnectionSettings, check_settings
 from ._protocol import codec
+from ._protocol.codec import RawResult as RawResult
 from .messages import ClientMessage
 
 

@@ -15,6 +15,7 @@ from .channel import Channel
 from .in_flight import CallsInFlight
 from .limits import Limits
 from .lock import SessionLock
+from .observing import Observers
 from .waits import IMPATIENT_CLOSE_WAIT
 
 
@@ -25,6 +26,7 @@ class CallSettings:
     cancel_poll_interval: float
     drain_timeout: Optional[float]
     logger: Logger
+    observers: Observers
 
     def cancellation(self, is_cancelled: object) -> Cancellation:
         """What a call asks whether it is cancelled."""

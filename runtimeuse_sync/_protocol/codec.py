@@ -36,7 +36,14 @@ _OLD_NAMES = {
 
 @attrs.frozen
 class RawResult:
-    """A ``result_message`` before it is known which class the caller wants it to be."""
+    """A ``result_message`` before it is known which class the caller wants it to be.
+
+    Attributes:
+        fields (dict): the JSON object as it came. Not in ``repr``.
+
+    >>> RawResult({"message_type": "result_message", "data": {"type": "text", "text": "hi"}})
+    RawResult()
+    """
 
     fields: Fields = attrs.field(repr=False)
 

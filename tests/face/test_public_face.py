@@ -67,8 +67,11 @@ OF_OUR_OWN = {
     "IdleTimeoutError",
     "InvocationTimeoutError",
     "MessageTooLargeError",
+    "ObservedCall",
+    "Observer",
     "OutputValidationError",
     "ProtocolError",
+    "RawResult",
     "Run",
     "RuntimeUseError",
     "Session",
@@ -217,6 +220,7 @@ def test_what_a_client_takes() -> None:
         "drain_timeout=60.0",
         "logger=None",
         "defaults=None",
+        "observers=()",
     ]
 
 
@@ -310,6 +314,7 @@ def test_a_client_has_its_defaults() -> None:
         "drain_timeout": 60.0,
         "logger": None,
         "defaults": None,
+        "observers": (),
     }
 
 
