@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-import re
+import os
+import sys
 from importlib.metadata import version as version_of
-from typing import Any
+from pathlib import Path
 
-from docutils import nodes
+sys.path.insert(0, str(Path(__file__).with_name("_extensions")))
 
 project = "runtimeuse-sync"
 author = "runtimeuse-sync contributors"
 version = release = version_of("runtimeuse-sync")
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-html_theme = "alabaster"
-html_theme_options = {"description": "A blocking client for the runtimeuse agent runtime", "page_width": "70em"}
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.intersphinx",
+    "sphinx_copybutton",
+    # Our own, in _extensions.
+    "forge_links",
+    "linked_names",
+    "llms",
+    "printed",
+    "python_inventory",
+]
+
+html_theme = "furo"
+html_title = f"{project} {version}"
+html_baseurl = os.environ.get("READTHEDOCS_CANONICAL_URL", "")
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
+pygments_style = "a11y-high-contrast-light"
+pygments_dark_style = "a11y-high-contrast-dark"
+highlight_language = "none"  # what is Python says so
+copybutton_selector = "div:not(.printed) > div.highlight > pre"
+copybutton_prompt_text = r">>> |\.\.\. "
+copybutton_prompt_is_regexp = True
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings tell the types
 autodoc_default_options = {"members": True, "inherited-members": True}
-
-
-def relink(app: Any, doctree: nodes.document) -> None:
-    """Links between files, as a forge shows them, become links between pages; those to other folders, text."""
-    for link in list(doctree.findall(nodes.reference)):
-        address = link.get("refuri", "")
-        page = re.fullmatch(r"(?:docs/)?(\w+)\.rst(#.*)?", address)
-        if page:
-            link["refuri"] = f"{page[1].lower()}.html{page[2] or ''}"
-        elif re.match(r"(\.\./)?(examples|benchmarks)", address):
-            link.replace_self(link.children)
-
-
-def setup(app: Any) -> None:
-    """Called by Sphinx."""
-    app.connect("doctree-read", relink)
