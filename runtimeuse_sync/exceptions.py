@@ -25,7 +25,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Optional
 
 from ._common.close_codes import explain
-from ._common.words import harmless
+from ._common.words import harmless, quoted
 from .usage import Usage
 
 if TYPE_CHECKING:
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 # Characters of a peer's words that a message has. The words themselves are an attribute, of any length.
 _LONGEST_ERROR = 10_000
 _LONGEST_REASON = 200
-# How much of a failed command's output is in the message: characters, and lines.
-_OUTPUT_SHOWN = 2_000
-_LINES_SHOWN = 10
 
 
 class RuntimeUseError(Exception):
@@ -141,9 +138,7 @@ def _describe_failure(results: Sequence[CommandResultItem], stderr: str) -> str:
 
 
 def _describe_output(output: str) -> str:
-    lines = harmless(output[-_OUTPUT_SHOWN:], keep_lines=True).rstrip().splitlines()[-_LINES_SHOWN:]
-    # Each line is marked as a part of something: none can be taken for a line of a log.
-    shown = "".join(f"\n  | {line}" for line in lines)
+    shown = quoted(output)
     return f" (.results has all of it); its output ends:{shown}" if shown else ""
 
 

@@ -36,3 +36,15 @@ def harmless(text: str, limit: Optional[int] = None, *, keep_lines: bool = False
     if not keep_lines:
         clean = clean.replace("\n", " ").replace("\t", " ")
     return f"{clean}…" if is_cut else clean
+
+
+def quoted(text: str, lines: int = 10, characters: int = 2_000) -> str:
+    r"""The end of a peer's output, to follow a line of an error: harmless, each line marked as a part of something.
+
+    None of them can be taken for a line of a log.
+
+    >>> "it said:" + quoted("Starting\n\x1b[31mno space left\n", lines=1)
+    'it said:\n  | no space left'
+    """
+    shown = harmless(text[-characters:], keep_lines=True).rstrip().splitlines()[-lines:]
+    return "".join(f"\n  | {line}" for line in shown)

@@ -15,6 +15,7 @@ Where things are:
 | ``runtime`` | ``LocalRuntime``: what users start and stop |
 | ``handlers`` | the contract with agents: ``Handler``, ``Sender``, ``HandlerResult`` |
 | ``agents`` | ``CommandLineAgent``: a program as a handler |
+| ``node`` | ``NodeRuntime``: the Node runtime of this machine, as a child |
 | ``receiver`` | ``ArtifactReceiver``: where a local user's artifacts go |
 | ``_server`` | connections and who may have one, the session on each, the request in each |
 | ``_processes`` | commands and their output; keepers, which start processes and end all that they started |
@@ -41,7 +42,17 @@ except ImportError as error:
 
 from .agents import CommandLineAgent
 from .handlers import Handler, HandlerResult, Sender
+from .node import NodeRuntime, RuntimeNotStartedError
 from .receiver import ArtifactReceiver
 from .runtime import LocalRuntime
 
-__all__ = ["ArtifactReceiver", "CommandLineAgent", "Handler", "HandlerResult", "LocalRuntime", "Sender"]
+__all__ = [
+    "ArtifactReceiver",
+    "CommandLineAgent",
+    "Handler",
+    "HandlerResult",
+    "LocalRuntime",
+    "NodeRuntime",
+    "RuntimeNotStartedError",
+    "Sender",
+]

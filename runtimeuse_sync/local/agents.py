@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import tempfile
 from collections.abc import Sequence
 from typing import Any, Union
 
 from .._common.redaction import Redactor
-from .._common.validation import kind, strings
 from ..exceptions import AgentRuntimeError
 from ..messages import InvocationMessage
+from ._command_line import directory, words
 from ._processes.commands import CommandNotStartedError, run_command
-from ._processes.output import MOST_COLLECTED, Collected, Emit
+from ._processes.output import MOST_COLLECTED, Collected, Emit, Tail
 from ._processes.processes import Processes
 from .handlers import Sender
 
@@ -68,18 +67,14 @@ class CommandLineAgent:
         cwd: Union[str, os.PathLike[str], None] = None,
         whole_output: bool = False,
     ) -> None:
-        self.command = _words(command)
-        if not self.command:
-            raise ValueError("command must name a program, such as 'my-agent -- {prompt}'; it is empty")
-        if not (cwd is None or isinstance(cwd, (str, os.PathLike))):
-            raise TypeError(f"cwd must be a path or None; got {kind(cwd)}")
-        self.cwd = None if cwd is None else os.fspath(cwd)
+        self.command = words(command, ["my-agent", "--", "{prompt}"])
+        self.cwd = directory(cwd)
         self.whole_output = whole_output
 
     def __call__(self, invocation: InvocationMessage, sender: Sender) -> Union[str, dict[str, Any]]:
         """Run the program for ``invocation``; what a runtime calls."""
         arguments = _arguments(self.command, invocation)
-        lines, output, errors = _Lines(sender), Collected(), _Tail()
+        lines, output, errors = _Lines(sender), Collected(), Tail(_ERROR_TAIL)
 
         def on_stdout(text: str) -> None:
             output.add(text)
@@ -122,15 +117,6 @@ class CommandLineAgent:
             except CommandNotStartedError as error:
                 hint = _hint(self.command, invocation) if error.is_too_long else ""
                 raise AgentRuntimeError(f"agent command {error}{hint}") from None
-
-
-def _words(command: object) -> tuple[str, ...]:
-    if not isinstance(command, str):
-        return strings(command, "command must be a str or a list of strings, such as ['my-agent', '--', '{prompt}']")
-    try:
-        return tuple(shlex.split(command))
-    except ValueError as error:
-        raise ValueError(f"command cannot be split as a shell would: {error}") from None
 
 
 def _arguments(command: Sequence[str], invocation: InvocationMessage) -> list[str]:
@@ -220,14 +206,6 @@ class _Lines:
     def flush(self) -> None:
         """End the last line."""
         self.add("\n")
-
-
-class _Tail:
-    def __init__(self) -> None:
-        self.text = ""
-
-    def add(self, text: str) -> None:
-        self.text = (self.text + text)[-_ERROR_TAIL:]
 
 
 def _answer(output: Collected, invocation: InvocationMessage, *, is_line: bool) -> Union[str, dict[str, Any]]:

@@ -117,11 +117,13 @@ ORDER = {
     "local": (
         "handlers",
         "_cancel_event",
+        "_command_line",
         "_processes",
         "_transfers",
         "_artifacts",
         "_server",
         "agents",
+        "node",
         "_put_server",
         "receiver",
         "runtime",

@@ -62,6 +62,20 @@ class Collected:
         return not any(map(str.strip, self._pieces))
 
 
+class Tail:
+    """The end of an output, up to ``limit`` characters. Any thread may add to it."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self.text = ""
+
+    def add(self, text: str) -> None:
+        """Take in more of it."""
+        with self._lock:
+            self.text = (self.text + text)[-self._limit :]
+
+
 class Pump:
     """Reads a pipe on a thread of its own until the pipe's end, which may come long after the command's.
 
