@@ -4,26 +4,25 @@
 import os
 from contextlib import ExitStack
 
-from runtimeuse_sync import AssistantMessageInterface, Client, CommandInterface, InvocationMessage, QueryOptions
+from runtimeuse_sync import Client, QueryOptions
+from runtimeuse_sync.notebook import watch
 
-client = Client(os.environ.get("RUNTIME_URL", "ws://localhost:8080"))
+client = Client(
+    os.environ.get("RUNTIME_URL", "ws://localhost:8080"), defaults=QueryOptions(system_prompt="Be brief.", timeout=600)
+)
 client.wait_until_ready()
 blocks = ExitStack()  # a `with` block that reaches over cells
 session = blocks.enter_context(client.session())
 
-# %% Prepare the sandbox. `check=True` raises if a command fails.
-done = session.execute_commands([CommandInterface(command="echo prepared")], check=True)
-print(done.results[0].stdout)
+# %% Prepare the sandbox. `check=True` raises if the command fails. The last value of a cell is shown as a table.
+session.run("echo prepared", check=True)
 
 # %% Ask. The stop button (an interrupt) cancels the remote run, and leaves the session usable.
-answer = session.query("What is here?", QueryOptions(system_prompt="Be brief.", timeout=600))
-print(answer.data)
+session.query("What is here?")
 
-# %% Watch it work.
-with session.stream(InvocationMessage(system_prompt="Be brief.", user_prompt="And now?")) as run:
-    for message in run:
-        if isinstance(message, AssistantMessageInterface):
-            print(*message.text_blocks)
+# %% Watch it work: one display, which is renewed in its place.
+answer = watch(session.stream("And now?"))
+print(answer.text)
 
 # %% At the end: close the connection.
 blocks.close()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Callable, Generic, Optional, TypeVar, Union
 
+import attrs
+
 from . import messages as m
 from ._call import waits
 from ._call.callbacks import Callbacks
@@ -147,6 +149,23 @@ class Run(Generic[ResultT]):
             self._lender.take_back(self._cancellation, is_clean=is_clean or loop is None, timeout=close_wait)
             if loop is not None:
                 loop.release()
+
+    @property
+    def tick(self) -> Optional[float]:
+        """Seconds of silence after which it yields a ``Tick``; None: never. It can be set until the run is entered.
+
+        >>> run = client.stream("hi", system_prompt="")
+        >>> run.tick = 0.5
+        >>> run.tick
+        0.5
+        """
+        return self._options.tick
+
+    @tick.setter
+    def tick(self, seconds: Optional[float]) -> None:
+        if self._is_entered:
+            raise RuntimeUseError("the run has been entered: set its tick before")
+        self._options = attrs.evolve(self._options, tick=seconds)
 
     def __iter__(self) -> Iterator[m.AgentRuntimeMessageInterface]:
         return self

@@ -1,1 +1,10 @@
-"""What notebooks show: results, commands and runs as tables, tracebacks without this library's frames."""
+"""What notebooks show: runs as they go, results and commands as tables, tracebacks without this library's frames.
+
+>>> watch(client.stream("hi", system_prompt="Be brief.")).text
+You said: hi
+'hi'
+"""
+
+from ._watching import watch
+
+__all__ = ["watch"]

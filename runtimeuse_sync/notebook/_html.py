@@ -30,7 +30,7 @@ _UNSEEN = re.compile(
 )
 
 _CELL = "text-align:left;vertical-align:top"
-_PRE = "margin:0;white-space:pre-wrap;overflow-wrap:anywhere;text-align:left"
+_PRE = "margin:0;white-space:pre-wrap;overflow-wrap:anywhere;text-align:left;background:none"
 
 
 def table(title: str, rows: Mapping[str, Any]) -> str:
@@ -73,20 +73,21 @@ def _cell(value: Any) -> str:
         return "".join(map(_cell, value))
     if isinstance(value, (dict, list)):
         return text(json.dumps(value, indent=2, ensure_ascii=False, default=repr))
-    return escaped(str(value))
+    return escaped(f"{value:g}" if isinstance(value, float) else str(value))
 
 
-def text(words: str) -> str:
+def text(words: str, *, font: str = "monospace", folds: bool = True) -> str:
     """Text as it is, folded if it is long, and cut if it is very long.
 
     >>> text("<b>\\x1b[31m")
-    '<pre style="margin:0;white-space:pre-wrap;overflow-wrap:anywhere;text-align:left">&lt;b&gt;</pre>'
+    '<pre style="margin:0;white-space:pre-wrap;overflow-wrap:anywhere;text-align:left;background:none;\
+font-family:monospace">&lt;b&gt;</pre>'
     """
     cut = len(words) - _MOST
     shown = f"{words[:_MOST]}\n… {cut} more characters" if cut > 0 else words
-    block = f'<pre style="{_PRE}">{escaped(shown)}</pre>'
+    block = f'<pre style="{_PRE};font-family:{font}">{escaped(shown)}</pre>'
     lines = shown.count("\n") + 1
-    if lines <= _LINES_SHOWN and len(shown) <= _CHARACTERS_SHOWN:
+    if not folds or (lines <= _LINES_SHOWN and len(shown) <= _CHARACTERS_SHOWN):
         return block
     return folded(f"{lines} lines, {len(words)} characters", block)
 
@@ -106,4 +107,13 @@ def escaped(words: str) -> str:
     >>> escaped("a\\x1b[2J<script>")
     'a&lt;script&gt;'
     """
-    return html.escape(_UNSEEN.sub("", words))
+    return html.escape(clean(words))
+
+
+def clean(words: str) -> str:
+    """``words`` without what a terminal would obey.
+
+    >>> clean("a\x1b[2Jb")
+    'ab'
+    """
+    return _UNSEEN.sub("", words)

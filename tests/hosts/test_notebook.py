@@ -1,4 +1,4 @@
-"""Values and tracebacks in a real kernel, by nbclient."""
+"""What a real kernel shows, by nbclient: values, tracebacks, a run that is watched, and the example."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any, Callable
 
 import nbformat
 
-from .support import PATIENCE, Agent, environment
+from runtimeuse_sync import InvocationMessage
+from runtimeuse_sync.local import Sender
+
+from .support import EXAMPLES, PATIENCE, Agent, environment
 
 # In a process of its own: ZeroMQ has threads that live on.
 EXECUTE = """
@@ -66,3 +69,33 @@ def test_values_are_shown_as_tables_and_tracebacks_end_at_the_users_line(
     assert "calls.py" not in trace
     assert "cannot connect to ws://127.0.0.1:1" in trace
     assert "request_loop.py" in "\n".join(verbose.traceback)
+
+
+def test_a_run_is_watched_in_one_display(local_runtime: Callable[..., Any], tmp_path: Path) -> None:
+    def agent(invocation: InvocationMessage, sender: Sender) -> str:
+        sender.assistant("<b>Reading</b>")
+        return "ok"
+
+    shown, failed = execute(
+        local_runtime(agent).url,
+        tmp_path,
+        "from runtimeuse_sync.notebook import watch\n"
+        "commands = [CommandInterface('echo 3 passed')]\n"
+        "watch(client.stream('hi', pre_agent_invocation_commands=commands)).text",
+        "watch(Client('ws://127.0.0.1:1', connect_timeout=5).stream('hi', system_prompt=''))",
+    )
+    assert [output.output_type for output in shown] == ["display_data", "execute_result"]
+    picture = shown[0].data["text/html"]
+    assert "<b>done, " in picture
+    assert "&lt;b&gt;Reading&lt;/b&gt;" in picture
+    assert "<summary>output, 1 lines: 3 passed</summary>" in picture
+    assert shown[0].data["text/plain"].startswith("done, ")
+    assert [output.output_type for output in failed] == ["display_data", "error"]
+    assert "ConnectionFailedError: cannot connect" in failed[0].data["text/html"]
+
+
+def test_the_example(local_runtime: Callable[..., Any], tmp_path: Path) -> None:
+    cells = (EXAMPLES / "notebook.py").read_text(encoding="utf-8").split("# %% ")[1:]
+    outputs = execute(local_runtime(Agent()).url, tmp_path, *(f"# {cell}" for cell in cells))
+    assert not [output for cell in outputs for output in cell if output.output_type == "error"]
+    assert "You said: And now?" in str(outputs)

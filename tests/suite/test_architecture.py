@@ -50,7 +50,7 @@ ORDER = {
         "__main__",
     ),
     "_files": ("patterns", "transit", "sandbox", "live", "packing", "unpacking", "scripts"),
-    "notebook": ("_html", "_tracebacks", "__init__"),
+    "notebook": ("_html", "_tracebacks", "_view", "_watching", "__init__"),
     "_common": (
         "close_codes",
         "validation",
