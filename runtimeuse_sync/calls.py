@@ -342,7 +342,9 @@ class Calls(Streams):
         run = Run(self._new_lender(), message, m.CommandExecutionResultMessageInterface, options.call_options())
         results = _finish(run, callbacks).results
         if check and any(item.exit_code != 0 for item in results):
-            raise CommandFailedError(results=results, stderr=stderr.of(results[-1].command))
+            # Runtimes before 0.9 do not redact.
+            shown, end = options.redacted(results), options.redacted(stderr.of(results[-1].command))
+            raise CommandFailedError(results=shown, stderr=end)
         return m.CommandExecutionResult(results=results)
 
 

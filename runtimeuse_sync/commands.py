@@ -209,10 +209,7 @@ class _Running:
 
     def _text(self, data: bytes) -> str:
         """Redacted here: the runtime does not find a secret in base64."""
-        text = data.decode("utf-8", "replace")
-        for secret in sorted(filter(None, self._options.secrets_to_redact), key=len, reverse=True):
-            text = text.replace(secret, "[REDACTED]")
-        return text
+        return self._options.redacted(data.decode("utf-8", "replace"))
 
     def _execute(self, command: CommandInterface, data: bytes, on_output: Optional[OnOutput]) -> str:
         *early, last = in_pieces(iter([data])) if data else [b""]
@@ -245,4 +242,4 @@ class _Running:
         commands = [*commands, CommandInterface(command=report.command)]
         results = self.sandbox.execute(commands, options)
         stdout = results[-1].stdout if len(results) == len(commands) else None
-        return report.answer_in(live.report if stdout is None else stdout)
+        return self.sandbox.answer(report, live.report if stdout is None else stdout)

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, Callable, Optional, TypedDict, Union
+from typing import Any, Callable, Optional, TypedDict, TypeVar, Union
 
 import attrs
 from attrs import define, field, frozen
@@ -41,6 +41,8 @@ OnArtifactUploadRequestCallback = Callable[
 ]
 IsCancelledCallback = Union[threading.Event, Callable[[], bool]]
 Logger = Union[logging.Logger, "logging.LoggerAdapter[Any]"]
+
+ValueT = TypeVar("ValueT")
 
 _string, _optional_string = checked_by(check_string), checked_by(check_optional_string)
 _seconds, _callback = checked_by(check_seconds), checked_by(check_callable)
@@ -117,6 +119,17 @@ class _RequestOptions:
         """The part that bounds the call, checked."""
         self._check_together()
         return CallOptions(**self._fields_of(CallOptions))
+
+    def redacted(self, value: ValueT) -> ValueT:
+        """``value`` with ``[REDACTED]`` for each of ``secrets_to_redact``: texts, lists, dicts, messages, however deep.
+
+        >>> ExecuteCommandsOptions(secrets_to_redact=["s3cret"]).redacted(["key=s3cret"])
+        ['key=[REDACTED]']
+        """
+        from ._common.redaction import Redactor  # most calls need none
+
+        redacted: ValueT = Redactor(self.secrets_to_redact).value(value)
+        return redacted
 
     def _fields_of(self, cls: type) -> dict[str, Any]:
         """The options that ``cls`` has a field for."""

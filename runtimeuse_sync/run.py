@@ -101,11 +101,12 @@ class Run(Generic[ResultT]):
         may_follow = bool(request.artifacts_dirs) or bool(getattr(request, "post_agent_invocation_commands", None))
         channel.may_follow = channel.may_follow or may_follow
         channel.on_artifact = options.on_artifact_upload_request or channel.on_artifact
+        channel.secrets.update(request.secrets_to_redact)
         exchange = Exchange(
             drains=may_follow and channel.serves_one_call,
             has_artifacts=bool(request.artifacts_dirs),
             skips_stale_cancel=channel.stale_cancel,
-            secrets=request.secrets_to_redact,
+            secrets=tuple(channel.secrets),
         )
         return RequestLoop(
             exchange,

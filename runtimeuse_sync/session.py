@@ -89,7 +89,9 @@ class Session(SandboxCalls):
         try:
             channel = self._lender.lend(call, limits)
             observation.watch(channel)
-            exchange = Exchange(drains=True, has_artifacts=channel.on_artifact is not None)
+            exchange = Exchange(
+                drains=True, has_artifacts=channel.on_artifact is not None, secrets=tuple(channel.secrets)
+            )
             loop = RequestLoop(
                 exchange, channel, call, limits, options=options, result_cls=object, logger=settings.logger
             )

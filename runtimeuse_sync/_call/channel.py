@@ -30,6 +30,7 @@ class Channel:
         may_follow: whether something may follow the results so far: artifacts, output of post-agent commands.
         stale_cancel: whether the answer to a cancel_message may still come, although its call is over.
         on_artifact: answers artifact requests; a call without one leaves that of the call before.
+        secrets: of all calls so far; what is said of one may come during the next, or at the session's end.
         last_result: of the last call that had one.
         unknown_types: message types that were logged as unknown.
     """
@@ -41,6 +42,7 @@ class Channel:
     may_follow: bool = False
     stale_cancel: bool = False
     on_artifact: Optional[OnArtifactUploadRequestCallback] = None
+    secrets: set[str] = attrs.field(factory=set)
     last_result: Any = None
     unknown_types: set[str] = attrs.field(factory=set)
     _process: int = attrs.field(factory=os.getpid)

@@ -9,6 +9,11 @@ from .._common.close_codes import explain
 from .._common.words import harmless
 from .._protocol.frames import Binary, Close, Event, FrameDecoder, Payload, Ping
 from ..exceptions import ConnectionLostError, ProtocolError, RuntimeUseError
+from ..messages import (
+    ArtifactUploadRequestMessageInterface,
+    CommandOutputMessageInterface,
+    HeartbeatMessageInterface,
+)
 from .connecting import Socket
 from .ending import Ending
 from .inbox import Inbox
@@ -19,8 +24,13 @@ from .outbox import Outbox
 READ_SIZE = 64 * 1024
 # How much to read, at most, before the caller hears of it: between two batches both threads want the interpreter.
 BATCH_SIZE = 256 * 1024
-# Bytes that an object takes beyond those on the wire, in the inbox's account.
+# Bytes that an object takes beyond those on the wire, in the inbox's account; and a value in it, such as "{}".
 MESSAGE_OVERHEAD = 200
+VALUE_OVERHEAD = 64
+# Messages that hold a few strings, and are most of all: their values are not worth counting.
+_FLAT = frozenset({CommandOutputMessageInterface, HeartbeatMessageInterface, ArtifactUploadRequestMessageInterface})
+# So are those of a message of less than so many bytes.
+_SHORT = 200
 # What a read without anything to read raises.
 _NOTHING_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -44,7 +54,7 @@ class Reader:
         self._outbox = outbox
         self._keepalive = keepalive
         self._ending = ending
-        self._uncounted = 0  # bytes read of a message that is not complete
+        self._uncounted = 0  # bytes of what is not in the inbox yet, in its account
 
     # --- bytes --------------------------------------------------------------------------------------
 
@@ -104,7 +114,10 @@ class Reader:
         for event in events:
             if type(event) is bytes or type(event) is bytearray:
                 if is_wanted:
-                    append(decode(event))
+                    message = decode(event)
+                    append(message)
+                    if len(event) > _SHORT and type(message) not in _FLAT:
+                        self._uncounted += VALUE_OVERHEAD * _values_in(event)
             elif isinstance(event, Ping):
                 self._outbox.answer(event.payload)
             elif isinstance(event, Close):
@@ -121,6 +134,11 @@ class Reader:
         reason = harmless(close.reason)
         text = explain(close.code, reason, largest_sent=self._outbox.largest)
         return ConnectionLostError(f"connection lost before the result: {text}", code=close.code, reason=reason)
+
+
+def _values_in(payload: Payload) -> int:
+    """How many values are in a text of JSON, at most: what tells them apart stands in strings as well."""
+    return payload.count(b",") + payload.count(b"{") + payload.count(b"[")
 
 
 def _receive_into(chunks: list[bytes], sock: Socket) -> bool:

@@ -14,6 +14,7 @@ from typing import Callable, Optional, Union
 import attrs
 
 from .. import (
+    AgentRuntimeError,
     AssistantMessageInterface,
     Client,
     CommandInterface,
@@ -110,6 +111,7 @@ class Sandbox:
         self._calls = calls
         self._timeout = options.timeout
         self._began = time.monotonic()
+        self._redacted = options.redacted
         self._options = attrs.evolve(
             options,
             secrets_to_redact=[],
@@ -139,6 +141,10 @@ class Sandbox:
         except InvocationTimeoutError:
             # Which names what was left for the request.
             raise InvocationTimeoutError(timeout=self._timeout) from None
+        except AgentRuntimeError as error:
+            # The request may have gone without the secrets of the call.
+            failure = AgentRuntimeError(self._redacted(error.error), self._redacted(error.metadata))
+        raise failure
 
     def ask(self, body: str, *, deliver: Optional[bytes] = None, folder: str = "") -> str:
         """Run a script and return its answer.
@@ -158,7 +164,15 @@ class Sandbox:
         )
         results = self.execute([CommandInterface(command=script.command)], options)
         stdout = results[-1].stdout if results else None
-        return script.answer_in(output.text if stdout is None else stdout)
+        return self.answer(script, output.text if stdout is None else stdout)
+
+    def answer(self, script: Script, text: str) -> str:
+        """What ``script`` says in ``text``; a ``SandboxError`` has none of the secrets of the call."""
+        try:
+            return script.answer_in(text)
+        except SandboxError as error:
+            failure = SandboxError(self._redacted(str(error)))
+        raise failure
 
     def send(self, pieces: Iterator[bytes], folder: str, path: str, on_piece: Callable[[int], object]) -> None:
         """Write ``pieces``, one after the other, to the file at ``path`` in the sandbox; both paths are absolute."""
