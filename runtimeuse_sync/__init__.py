@@ -7,6 +7,7 @@
 ``calls``           the calls that both have: streams that are run to their end
 ``sandbox_calls``   what both do in a sandbox beside asking its agent
 ``run``             ``Run``: one request under way
+``typed_run``       ``TypedRun``: one whose answer is of a type, asked for until it fits
 ``options``         what a call can be told
 ``observers``       who is told what calls do
 ``messages``        what travels, and what the calls return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar, Union, overload
+from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union, overload
 
 from . import messages as m
 from ._call.arguments import check_invocation, checked_commands
@@ -44,8 +44,6 @@ if TYPE_CHECKING:  # Python has defaults for type variables from 3.13 on; type c
 else:
     MessageT = TypeVar("MessageT")
     Unpack = Union  # PEP 692 is for type checkers; until 3.10, typing has no Unpack that could be evaluated
-
-ReadOutput = Callable[[Any], Any]
 
 
 class Calls(Streams):
@@ -204,18 +202,8 @@ class Calls(Streams):
         output_type: Any,
         output_repairs: int,
     ) -> MessageT:
-        def ask(
-            invocation: m.InvocationMessage, options: CallOptions, read_output: Optional[ReadOutput] = None
-        ) -> MessageT:
-            run = Run(self._new_lender(), invocation, result_cls, options, read_output=read_output)
-            return _finish(run, callbacks)
-
-        if output_type is None and output_repairs == 0:
-            return ask(invocation, options)
-        from . import outputs
-
-        result: MessageT = outputs.answer(ask, invocation, options, output_type, output_repairs)
-        return result
+        run = self._run_of(invocation, result_cls, options, None, output_type, output_repairs)
+        return _finish(run, callbacks)
 
     @overload
     def query(

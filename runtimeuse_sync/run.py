@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Callable, Generic, Optional, TypeVar, Union
+from typing import Any, Generic, Optional, TypeVar, Union
 
 import attrs
 
 from . import messages as m
 from ._call import waits
 from ._call.callbacks import Callbacks
+from ._call.channel import Channel
 from ._call.lending import Lender
 from ._call.limits import Limits
 from ._call.request_loop import RequestLoop
@@ -24,9 +25,10 @@ Request = Union[m.InvocationMessage, m.CommandExecutionMessage]
 class Run(Generic[ResultT]):
     """One request under way: enter it, and iterate over its messages.
 
-    It yields every message of the request on the caller's thread, heartbeats included, the result last.
-    Artifact requests go to ``on_artifact_upload_request`` and errors to ``on_error_message`` instead. Leaving
-    the ``with`` block before the end cancels the remote run. A ``Run`` that is never entered holds nothing.
+    It yields every message of the request on the caller's thread, heartbeats included, the result last. Artifact
+    requests are answered by ``on_artifact_upload_request``, and then yielded; errors go to ``on_error_message``
+    instead. Leaving the ``with`` block before the end cancels the remote run. A ``Run`` that is never entered holds
+    nothing.
 
     Iterating raises what ``Client.invoke`` raises.
 
@@ -46,14 +48,12 @@ class Run(Generic[ResultT]):
         result_cls: type[ResultT],
         options: CallOptions,
         callbacks: Optional[Callbacks] = None,
-        read_output: Optional[Callable[[Any], Any]] = None,
     ) -> None:
         self._lender = lender
         self._request = request
         self._result_cls = result_cls
         self._options = options
         self._callbacks = callbacks or Callbacks()  # called by iterating
-        self._read_output = read_output  # makes the result's ``output``; once
         self._cancellation = lender.settings.cancellation(options.is_cancelled)
         self._observation = lender.settings.observers.of_call(request, self._logger)
         self._is_entered = False
@@ -75,29 +75,35 @@ class Run(Generic[ResultT]):
         if self._is_entered:
             raise RuntimeUseError("a Run is one request and can be entered once; call stream() again")
         self._is_entered = True
+        options = self._options
+        self._limits = Limits(options.timeout, options.idle_timeout, self._lender.settings.drain_timeout)
         try:
             self._observation.begin()
-            self._loop = loop = self._borrow(self._limits())
-            loop.start(self._observation.request())
+            self._start(self._borrow(), self._request)
         except BaseException as error:
             self._leave_surely(error)
             raise
-        self._messages = self._result_last(loop)
+        self._messages = self._result_last()
         return self
 
     @property
     def _logger(self) -> Logger:
         return self._options.logger or self._lender.settings.logger
 
-    def _limits(self) -> Limits:
-        options = self._options
-        return Limits(options.timeout, options.idle_timeout, self._lender.settings.drain_timeout)
-
-    def _borrow(self, limits: Limits) -> RequestLoop:
-        """A loop over a channel of the lender's. What the channel knows is read once it is lent, not before."""
-        channel = self._lender.lend(self._cancellation, limits)
+    def _borrow(self) -> Channel:
+        channel = self._lender.lend(self._cancellation, self._limits)
         self._observation.watch(channel)
-        request, options = self._request, self._options
+        return channel
+
+    def _start(self, channel: Channel, request: Request, *, is_last: bool = True) -> RequestLoop:
+        """Send ``request``; ``is_last`` says that no other of this call will follow."""
+        self._loop = loop = self._loop_over(channel, request)
+        loop.start(self._observation.request(request), is_last=is_last)
+        return loop
+
+    def _loop_over(self, channel: Channel, request: Request) -> RequestLoop:
+        """What the channel knows is read here, once it is lent, and not before."""
+        options = self._options
         may_follow = bool(request.artifacts_dirs) or bool(getattr(request, "post_agent_invocation_commands", None))
         channel.may_follow = channel.may_follow or may_follow
         channel.on_artifact = options.on_artifact_upload_request or channel.on_artifact
@@ -112,7 +118,7 @@ class Run(Generic[ResultT]):
             exchange,
             channel,
             self._cancellation,
-            limits,
+            self._limits,
             options=options,
             result_cls=self._result_cls,
             logger=self._logger,
@@ -177,9 +183,9 @@ class Run(Generic[ResultT]):
         self._callbacks.call((message,))
         return message
 
-    def _result_last(self, loop: RequestLoop) -> Iterator[Any]:
+    def _result_last(self) -> Iterator[Any]:
         """On the wire, more may come behind the result: output of post-agent commands, for one."""
-        for message in loop.deliveries():
+        for message in self.deliveries():
             if not isinstance(message, self._result_cls):
                 yield message
         yield self.result
@@ -211,10 +217,6 @@ class Run(Generic[ResultT]):
         runtimeuse_sync.exceptions.RuntimeUseError: there is no result yet: iterate to the end of the run
         """
         result: ResultT = _result_of(self._loop)
-        if self._read_output is not None:
-            # The class may be a frozen one of the user's.
-            object.__setattr__(result, "output", self._read_output(result))
-            self._read_output = None
         return result
 
     def cancel(self) -> None:

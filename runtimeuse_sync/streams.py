@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar, Union, overload
+from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union, overload
 
 import attrs
 
@@ -22,9 +22,9 @@ from .options import (
     execute_commands_options,
     query_options,
 )
-from .run import Request, Run
+from .run import Run
+from .typed_run import TypedRun
 
-ResultT = TypeVar("ResultT")
 OutputT = TypeVar("OutputT")
 if TYPE_CHECKING:  # Python has defaults for type variables from 3.13 on; type checkers have them for all
     from typing_extensions import TypeForm, Unpack
@@ -36,8 +36,6 @@ if TYPE_CHECKING:  # Python has defaults for type variables from 3.13 on; type c
 else:
     MessageT = TypeVar("MessageT")
     Unpack = Union  # PEP 692 is for type checkers; until 3.10, typing has no Unpack that could be evaluated
-
-ReadOutput = Callable[[Any], Any]
 
 
 class Streams(ABC):
@@ -67,6 +65,7 @@ class Streams(ABC):
         invocation: m.InvocationMessage,
         *,
         output_type: type[OutputT],
+        output_repairs: int = ...,
         tick: Optional[float] = ...,
         **keywords: Unpack[StreamKeywords],
     ) -> Run[m.ResultMessageInterface[OutputT]]: ...
@@ -77,6 +76,7 @@ class Streams(ABC):
         invocation: m.InvocationMessage,
         *,
         output_type: JSONSchema,
+        output_repairs: int = ...,
         tick: Optional[float] = ...,
         **keywords: Unpack[StreamKeywords],
     ) -> Run[m.ResultMessageInterface[Any]]: ...
@@ -87,6 +87,7 @@ class Streams(ABC):
         invocation: m.InvocationMessage,
         *,
         output_type: TypeForm[OutputT],
+        output_repairs: int = ...,
         tick: Optional[float] = ...,
         **keywords: Unpack[StreamKeywords],
     ) -> Run[m.ResultMessageInterface[OutputT]]: ...
@@ -98,6 +99,7 @@ class Streams(ABC):
         result_message_cls: type[MessageT],
         *,
         output_type: Any,
+        output_repairs: int = ...,
         tick: Optional[float] = ...,
         **keywords: Unpack[StreamKeywords],
     ) -> Run[MessageT]: ...
@@ -121,6 +123,7 @@ class Streams(ABC):
         /,
         *,
         output_type: type[OutputT],
+        output_repairs: int = ...,
         tick: Optional[float] = ...,
         **keywords: Unpack[QueryKeywords],
     ) -> Run[m.ResultMessageInterface[OutputT]]: ...
@@ -133,6 +136,7 @@ class Streams(ABC):
         /,
         *,
         output_type: JSONSchema,
+        output_repairs: int = ...,
         tick: Optional[float] = ...,
         **keywords: Unpack[QueryKeywords],
     ) -> Run[m.ResultMessageInterface[Any]]: ...
@@ -145,6 +149,7 @@ class Streams(ABC):
         /,
         *,
         output_type: TypeForm[OutputT],
+        output_repairs: int = ...,
         tick: Optional[float] = ...,
         **keywords: Unpack[QueryKeywords],
     ) -> Run[m.ResultMessageInterface[OutputT]]: ...
@@ -161,7 +166,8 @@ class Streams(ABC):
             invocation (str or InvocationMessage): the task, or all that is to be run.
             tick (float or None): seconds of silence after which a ``Tick`` is yielded, so that the loop comes to
                 itself though nothing comes. Default None: none is yielded.
-            output_type: as in ``query``; ``run.result.output`` is of that type. An answer that does not fit raises
+            output_type, output_repairs: as in ``query``; ``run.result.output`` is of that type. When the agent is
+                asked again, the messages go on. An answer that does not fit is not yielded: the last one raises
                 ``OutputValidationError`` in the place of the result.
 
         Returns:
@@ -186,11 +192,13 @@ class Streams(ABC):
         *,
         tick: Optional[float],
         output_type: Any = None,
+        output_repairs: int = 0,
         **keywords: Unpack[QueryKeywords],
     ) -> Run[m.ResultMessageInterface]:
         options = query_options(self._defaults(), options, keywords)
-        invocation, read_output = _with_output(options.invocation(prompt), output_type)
-        return self._stream_of(options, invocation, m.ResultMessageInterface, tick, read_output)
+        invocation, callbacks = options.invocation(prompt), Callbacks.of(options)
+        call_options = attrs.evolve(options.call_options(), tick=tick)
+        return self._run_of(invocation, m.ResultMessageInterface, call_options, callbacks, output_type, output_repairs)
 
     def _stream_invocation(
         self,
@@ -198,12 +206,29 @@ class Streams(ABC):
         result_message_cls: type[MessageT] = m.ResultMessageInterface,  # type: ignore[assignment]
         *,
         output_type: Any = None,
+        output_repairs: int = 0,
         **keywords: Any,
     ) -> Run[MessageT]:
         options = CallOptions(**keywords)
         check_invocation(invocation, result_message_cls, options)
-        invocation, read_output = _with_output(invocation, output_type)
-        return Run(self._new_lender(), invocation, result_message_cls, options, read_output=read_output)
+        return self._run_of(invocation, result_message_cls, options, None, output_type, output_repairs)
+
+    def _run_of(
+        self,
+        invocation: m.InvocationMessage,
+        result_cls: type[MessageT],
+        options: CallOptions,
+        callbacks: Optional[Callbacks],
+        output_type: Any,
+        output_repairs: int,
+    ) -> Run[MessageT]:
+        """A run, whose answer is of the ``output_type`` if there is one."""
+        lender = self._new_lender()
+        if output_type is None and output_repairs == 0:
+            return Run(lender, invocation, result_cls, options, callbacks)
+        from .outputs import Asking
+
+        return TypedRun(lender, Asking(invocation, output_type, output_repairs), result_cls, options, callbacks)
 
     def stream_commands(
         self,
@@ -230,24 +255,6 @@ class Streams(ABC):
         """
         options = execute_commands_options(self._defaults(), options, keywords)
         message = options.message(checked_commands(commands))
-        return self._stream_of(options, message, m.CommandExecutionResultMessageInterface, tick)
-
-    def _stream_of(
-        self,
-        options: Union[QueryOptions, ExecuteCommandsOptions],
-        request: Request,
-        result_cls: type[ResultT],
-        tick: Optional[float],
-        read_output: Optional[ReadOutput] = None,
-    ) -> Run[ResultT]:
         call_options = attrs.evolve(options.call_options(), tick=tick)
-        return Run(self._new_lender(), request, result_cls, call_options, Callbacks.of(options), read_output)
-
-
-def _with_output(invocation: m.InvocationMessage, output_type: Any) -> tuple[m.InvocationMessage, Optional[ReadOutput]]:
-    """``invocation`` with the schema of ``output_type``, and what reads the answer to it."""
-    if output_type is None:
-        return invocation, None
-    from . import outputs
-
-    return outputs.prepare(invocation, output_type)
+        result_cls = m.CommandExecutionResultMessageInterface
+        return Run(self._new_lender(), message, result_cls, call_options, Callbacks.of(options))

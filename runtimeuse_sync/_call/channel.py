@@ -57,11 +57,11 @@ class Channel:
         if self.is_inherited:
             raise RuntimeUseError("this call belongs to the parent process; make one of its own in the child")
 
-    def send_request(self, request: ClientMessage, *, drains: bool) -> None:
-        """Send a request. If nothing is to follow its result, the connection may close itself behind it."""
+    def send_request(self, request: ClientMessage, *, closes: bool) -> None:
+        """Send a request. If it ``closes`` the connection of one call, that may close itself behind the result."""
         self.requests += 1
         close_after = getattr(self.connection, "close_after", None)
-        if close_after is not None and self.serves_one_call and not drains:
+        if close_after is not None and self.serves_one_call and closes:
             close_after(RESULTS)
         self.connection.send(request)
 

@@ -42,9 +42,8 @@ class Observation:
     def begin(self) -> None:
         self.tell("call_began")
 
-    def request(self) -> Any:
-        """What is to be sent: the caller's request, with what the observers add to its environment."""
-        request: Any = self._call.request
+    def request(self, request: Any) -> Any:
+        """What is to be sent: ``request``, with what the observers add to its environment."""
         for observer in self._observers:
             try:
                 request = _with_environment(request, observer.environment(self._call))

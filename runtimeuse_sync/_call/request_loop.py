@@ -58,11 +58,11 @@ class RequestLoop:
 
     # --- starting and letting go --------------------------------------------------------------------
 
-    def start(self, request: m.ClientMessage) -> None:
-        """Send the request."""
+    def start(self, request: m.ClientMessage, *, is_last: bool = True) -> None:
+        """Send the request; ``is_last`` says that none follows on a connection for one call."""
         # Noted before it is sent: if a signal comes between the two, a cancel_message too many does no harm.
         self.exchange.start()
-        self._channel.send_request(request, drains=self.exchange.drains)
+        self._channel.send_request(request, closes=is_last and not self.exchange.drains)
         self._limits.heard()
         # No cycle: a call that a signal kept from being left goes with its last reference, and gives the lock back.
         self._cancellation.on_abort(_weakly(self.canceller.send), self._channel.wake)
@@ -82,6 +82,13 @@ class RequestLoop:
         finally:
             channel.last_result = exchange.result or channel.last_result
             channel.stale_cancel = self.canceller.was_sent and not exchange.is_confirmed
+
+    def hand_over(self) -> Channel:
+        """The channel of a request that is over, for the next of the same call."""
+        channel = self._channel
+        self.stop(0.0)
+        self.release()
+        return channel
 
     def release(self) -> None:
         """Let go of connection and error: a raised one leads, by its traceback, back to here."""
@@ -113,7 +120,7 @@ class RequestLoop:
         """What the caller is to see, in wire order; raises the outcome if it is an error."""
         exchange, backlog, cancellation = self.exchange, self._channel.backlog, self._cancellation
         # Looked up once: a property, or a member looked up in its Enum, would cost as much as all else for a message.
-        clock, over, deliver, result = time.monotonic, State.OVER, Action.DELIVER, Action.RESULT
+        clock, over, deliver = time.monotonic, State.OVER, Action.DELIVER
         try:
             while exchange.state is not over:
                 if clock() >= cancellation.look_at:
@@ -125,10 +132,8 @@ class RequestLoop:
                     action = exchange.receive(message)
                     if action is deliver:
                         yield message
-                    elif action is result:
-                        yield from self._resolve(message)
                     else:
-                        self._act(action, message)
+                        yield from self._act(action, message)
         except StopIteration as error:
             self.escaped = error
             raise
@@ -205,29 +210,34 @@ class RequestLoop:
 
     # --- what messages ask for ----------------------------------------------------------------------
 
-    def _resolve(self, message: Any) -> Iterator[Any]:
+    def _act(self, action: Action, message: Any) -> Sequence[Any]:
+        """Do it; returns what the caller is to see. No generator: a callback's ``StopIteration`` has to get out."""
+        if action is Action.RESULT:
+            return self._resolve(message)
+        if action is Action.ANSWER:
+            self._answer(message)
+            return (message,)
+        if action is Action.JUDGE:
+            self._judge(message)
+        elif isinstance(message, UnknownMessage):
+            self._note_unknown(message.message_type)
+        return ()
+
+    def _resolve(self, message: Any) -> Sequence[Any]:
         try:
             result = as_result(message, self._result_cls)
         except ProtocolError as error:
             self.exchange.disconnect(error)
-            return
+            return ()
         self.exchange.resolve(result)
         if self.exchange.state is State.DRAINING:
             self._begin_drain()
-        yield result
+        return (result,)
 
     def _begin_drain(self) -> None:
         self._limits.begin_drain()
         self._cancellation.look_at = -math.inf  # the limit is another one from now on
         self._channel.connection.send(m.EndSessionMessage())
-
-    def _act(self, action: Action, message: Any) -> None:
-        if action is Action.ANSWER:
-            self._answer(message)
-        elif action is Action.JUDGE:
-            self._judge(message)
-        elif isinstance(message, UnknownMessage):
-            self._note_unknown(message.message_type)
 
     def _answer(self, request: m.ArtifactUploadRequestMessageInterface) -> None:
         on_artifact = self._channel.on_artifact

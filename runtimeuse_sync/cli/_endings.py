@@ -5,6 +5,7 @@
 | 0 | it is done |
 | 1 | it failed (125 for ``exec``, whose other codes are the remote command's) |
 | 2 | it was called wrongly (125 for ``exec``) |
+| 3 | the result does not fit ``--schema`` |
 | 129, 130, 143 | SIGHUP, Ctrl-C, SIGTERM: the remote run is cancelled |
 | 141 | nobody reads the output any more, as in ``| head``: the remote run is cancelled |
 """
@@ -17,11 +18,12 @@ from typing import Protocol
 
 import click
 
-from ..exceptions import RuntimeUseError
+from ..exceptions import OutputValidationError, RuntimeUseError
 from ._signals import Signals, Terminated, signals_raise
 from ._streams import silence_closed_pipes, stop_waiting_for_readers
 
 FAILED = 1
+UNFIT = 3
 EXEC_FAILED = 125
 INTERRUPTED = 130
 NO_READER = 141
@@ -69,4 +71,6 @@ def _code(error: BaseException, failed: int) -> int:
         return _SIGNALLED + error.number
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
+    if isinstance(error, OutputValidationError):
+        return UNFIT
     return NO_READER if isinstance(error, BrokenPipeError) else failed

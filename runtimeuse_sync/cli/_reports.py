@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .. import messages as m
-from ..exceptions import AgentRuntimeError
+from ..exceptions import AgentRuntimeError, OutputValidationError
 from ._json import to_json
 from ._screen import PROGRAM, Screen, shown
 from ._screens import open_screen
@@ -92,7 +92,7 @@ class TextReport:
         self._finish_line()
         text = message.text
         if text is None:
-            text = to_json(message.structured_output, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None)
+            text = to_json(message.output, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None)
         text = shown(text, sys.stdout)
         self.screen.data(text if text.endswith("\n") else f"{text}\n")
 
@@ -153,7 +153,7 @@ class JsonReport:
 
     def result(self, message: m.ResultMessageInterface) -> None:
         """See ``Report``."""
-        structured = message.structured_output if message.text is None else None
+        structured = message.output if message.text is None else None
         self._emit("result", text=message.text, structured_output=structured, metadata=message.metadata)
 
     def artifact(self, remote: str, local: Path) -> None:
@@ -180,6 +180,8 @@ def describe(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         # str(error) would begin with "[Errno 2]".
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, OutputValidationError):
+        return f"the result does not fit --schema: {error.message} at {error.path}"
     return str(error)
 
 

@@ -9,20 +9,27 @@ from typing import Any
 
 import click
 
+from ..outputs import output_schema
+
 _WRAPPER = '{"type": "json_schema", "schema": {...}}'
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def read_schema(path: str) -> str:
-    """The text for the wire of the JSON schema in a file, which may hold it bare or as the wire wraps it.
+def read_schema(path: str) -> dict[str, Any]:
+    """The JSON schema in a file, which may hold it bare or as the wire wraps it.
 
     Raises:
-        click.BadParameter: there is no such file, or no schema in it.
+        click.BadParameter: there is no such file, no schema in it, or one that cannot be asked for.
     """
     schema = _parse(path, _read(path))
     if not isinstance(schema, dict):
         raise click.BadParameter(f"{path} holds no JSON object, which a schema is")
-    return json.dumps(_wrapped(path, schema))
+    schema = _unwrapped(path, schema)
+    try:
+        output_schema(schema)
+    except (ValueError, ImportError) as error:
+        raise click.BadParameter(f"{path}: {error}") from None
+    return schema
 
 
 def _read(path: str) -> str:
@@ -50,10 +57,10 @@ def _parse(path: str, text: str) -> Any:
     return schema
 
 
-def _wrapped(path: str, schema: dict[str, Any]) -> dict[str, Any]:
+def _unwrapped(path: str, schema: dict[str, Any]) -> dict[str, Any]:
     is_wrapper = schema.get("type") == "json_schema"
     if not is_wrapper and isinstance(schema.get("schema"), dict) and "type" not in schema:
         raise click.BadParameter(f'{path} has a "schema", but no "type": write {_WRAPPER}, or the schema alone')
     if is_wrapper and not isinstance(schema.get("schema"), dict):
         raise click.BadParameter(f'{path} is of type "json_schema", but has no object "schema": write {_WRAPPER}')
-    return schema if is_wrapper else {"type": "json_schema", "schema": schema}
+    return schema["schema"] if is_wrapper else schema

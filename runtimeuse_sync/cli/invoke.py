@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Sequence
-from typing import Optional
+from typing import Any, Optional
 
 import click
 
@@ -61,7 +61,7 @@ def _read_input() -> str:
 @connection_options
 @click.option("-s", "--system-prompt", default="", metavar="TEXT", help="The agent's instructions.")
 @click.option("-m", "--model", metavar="NAME", help="The model. Default: the runtime's own.")
-@click.option("--schema", type=read_schema, metavar="FILE", help="A JSON schema: asks for a structured result.")
+@click.option("--schema", type=read_schema, metavar="FILE", help="A JSON schema: the result has to fit it.")
 @env_option
 @secret_option
 @artifact_options
@@ -74,7 +74,7 @@ def invoke(
     prompt: Optional[str],
     system_prompt: str,
     model: Optional[str],
-    schema: Optional[str],
+    schema: Any,
     env: Sequence[tuple[str, str]],
     secrets: Sequence[str],
     wanted: Wanted,
@@ -97,7 +97,6 @@ def invoke(
             model=model,
             agent_env=dict(env) or None,
             secrets_to_redact=list(secrets),
-            output_format_json_schema_str=schema,
             artifacts_dirs=artifacts.directories,
         )
         client.invoke(
@@ -109,4 +108,5 @@ def invoke(
             on_artifact_upload_request=artifacts.callback,
             is_cancelled=report.screen.tick,
             timeout=timeout,
+            output_type=schema,
         )

@@ -4,7 +4,7 @@ From the outside in:
 
 | module | its one job |
 |---|---|
-| ``_asking`` | a call with an output type, and asking again |
+| ``_asking`` | an invocation with an output type, and what asks again |
 | ``_output`` | one output type: its schema, and the reading of an answer |
 | ``_by_msgspec``, ``_by_pydantic``, ``_by_schema`` | what each library knows of a type |
 | ``_strict`` | a JSON schema -> the strict one that is sent |
@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._asking import answer, prepare
+from ._asking import Asking
 from ._output import Output
 
-__all__ = ["answer", "output_schema", "prepare"]
+__all__ = ["Asking", "output_schema"]
 
 
 def output_schema(output_type: Any) -> dict[str, Any]:

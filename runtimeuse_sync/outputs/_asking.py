@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import time
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 import attrs
 
-from .. import IdleTimeoutError, InvocationMessage, InvocationTimeoutError, OutputValidationError
+from .. import InvocationMessage, OutputValidationError, ResultMessageInterface
 from ._output import Output
 
 # Characters of an answer that does not fit which the agent is shown again: what a model can take in.
 LONGEST_ANSWER = 100_000
-
-Ask = Callable[..., Any]
 
 # A repair asks, and does nothing else again.
 _ONCE: dict[str, Any] = {
@@ -26,46 +23,42 @@ _ONCE: dict[str, Any] = {
 }
 
 
-def prepare(invocation: InvocationMessage, output_type: Any) -> tuple[InvocationMessage, Callable[[Any], Any]]:
-    """``invocation`` with the schema of ``output_type``, and what reads the answer from a result.
+class Asking:
+    """An invocation whose answer is to be of a type.
+
+    Args:
+        repairs: how often it is asked again while the answer does not fit.
+
+    Attributes:
+        request (InvocationMessage): the invocation, with the schema of ``output_type``.
 
     Raises:
         TypeError, ValueError: for what cannot be asked for.
     """
-    if invocation.output_format_json_schema_str is not None:
-        raise ValueError("give output_type or output_format_json_schema_str, not both")
-    output = Output(output_type)
-    return attrs.evolve(invocation, output_format_json_schema_str=output.text), output.read
 
+    def __init__(self, invocation: InvocationMessage, output_type: Any, repairs: int = 0) -> None:
+        _check_repairs(output_type, repairs)
+        if invocation.output_format_json_schema_str is not None:
+            raise ValueError("give output_type or output_format_json_schema_str, not both")
+        self._output = Output(output_type)
+        self._left = repairs
+        self.request = attrs.evolve(invocation, output_format_json_schema_str=self._output.text)
 
-def answer(ask: Ask, invocation: InvocationMessage, options: Any, output_type: Any, repairs: int) -> Any:
-    """The result of ``ask(invocation, options, read)``, asked for again up to ``repairs`` times while it does not fit.
+    @property
+    def may_follow(self) -> bool:
+        """Whether it may be asked again."""
+        return self._left > 0
 
-    Args:
-        options: with ``timeout``, seconds for all of it, and ``on_artifact_upload_request``.
+    def read(self, result: ResultMessageInterface[Any]) -> Any:
+        """The answer; raises ``OutputValidationError`` if it does not fit."""
+        return self._output.read(result)
 
-    Raises:
-        OutputValidationError: the last answer does not fit either.
-        InvocationTimeoutError: ``timeout`` ran out.
-        TypeError, ValueError: for arguments that cannot be meant, before anything is sent.
-    """
-    _check_repairs(output_type, repairs)
-    prepared, read = prepare(invocation, output_type)
-    began = time.monotonic()
-    request, limits = prepared, options
-    for left in range(repairs, -1, -1):
-        try:
-            return ask(request, limits, read)
-        except OutputValidationError as error:
-            if left == 0:
-                raise
-            request = attrs.evolve(prepared, user_prompt=_repair_prompt(invocation.user_prompt, error), **_ONCE)
-        except InvocationTimeoutError as error:
-            if limits is options or isinstance(error, IdleTimeoutError):
-                raise
-            raise InvocationTimeoutError(timeout=options.timeout) from None  # that one names what was left of it
-        limits = attrs.evolve(options, on_artifact_upload_request=None, timeout=_time_left(options.timeout, began))
-    raise AssertionError("the last round returns or raises")
+    def again(self, error: OutputValidationError) -> Optional[InvocationMessage]:
+        """What asks again after ``error``; None if it was asked often enough."""
+        if self._left == 0:
+            return None
+        self._left -= 1
+        return attrs.evolve(self.request, user_prompt=_repair_prompt(self.request.user_prompt, error), **_ONCE)
 
 
 def _check_repairs(output_type: Any, repairs: Any) -> None:
@@ -76,15 +69,6 @@ def _check_repairs(output_type: Any, repairs: Any) -> None:
         raise ValueError(f"{wanted}; got {repairs}")
     if output_type is None:
         raise ValueError("output_repairs needs output_type: without one, any answer fits")
-
-
-def _time_left(timeout: Optional[float], began: float) -> Optional[float]:
-    if timeout is None:
-        return None
-    left = timeout - (time.monotonic() - began)
-    if left <= 0:
-        raise InvocationTimeoutError(timeout=timeout)
-    return left
 
 
 def _repair_prompt(prompt: str, error: OutputValidationError) -> str:

@@ -231,6 +231,25 @@ def test_artifacts_asked_for_after_the_result_are_served(scripted_runtime: Start
     ]
 
 
+@pytest.mark.parametrize("release", ALL)
+def test_a_stream_yields_artifacts_too_once_they_are_answered(scripted_runtime: Start, release: str) -> None:
+    runtime = scripted_runtime(generation(release, Reply(artifacts=["/out/early.txt"], late_artifacts=LATE)))
+    seen: list[Any] = []
+
+    def answer(request: ArtifactUploadRequestMessageInterface) -> ArtifactUploadResult:
+        seen.append(request.filepath)
+        return upload(request)
+
+    keywords: Any = {"artifacts_dirs": ["/out"], "on_artifact_upload_request": answer}
+    with Client(runtime.url).stream("hi", **keywords) as run:
+        for message in run:
+            if isinstance(message, ArtifactUploadRequestMessageInterface):
+                assert seen[-1] == message.filepath
+                seen.append(message)
+    assert [message.filepath for message in seen[1::2]] == ["/out/early.txt", *LATE]
+    assert isinstance(message, ResultMessageInterface)
+
+
 @pytest.mark.parametrize("release", ALL[1:])
 def test_artifacts_of_query_and_commands(scripted_runtime: Start, release: str) -> None:
     runtime = scripted_runtime(generation(release, Reply(late_artifacts=LATE)))

@@ -111,10 +111,31 @@ BARE = {"type": "object", "properties": {"files": {"type": "integer"}}}
 
 def test_a_schema(cli: Cli, scripted_runtime: Scripted, tmp_path: Path) -> None:
     (tmp_path / "schema.json").write_text(json.dumps(BARE))
-    runtime = answering(scripted_runtime)
-    assert cli("invoke", runtime.url, "Count", "--schema", tmp_path / "schema.json").code == 0
-    sent = runtime.wait_for(InvocationMessage).output_format_json_schema_str
-    assert json.loads(sent or "") == {"type": "json_schema", "schema": BARE}
+    runtime = answering(scripted_runtime, result={"files": 3})
+    assert cli("invoke", runtime.url, "Count", "--schema", tmp_path / "schema.json") == Done(0, '{"files": 3}\n', "")
+    sent = json.loads(runtime.wait_for(InvocationMessage).output_format_json_schema_str or "")
+    assert sent["type"] == "json_schema"
+    assert list(sent["schema"]["properties"]) == ["files"]
+    assert sent["schema"]["additionalProperties"] is False
+
+
+def test_a_result_is_printed_as_the_schema_has_it(cli: Cli, scripted_runtime: Scripted, tmp_path: Path) -> None:
+    (tmp_path / "schema.json").write_text('{"type": "array", "items": {"type": "integer"}}')
+    runtime = answering(scripted_runtime, result={"value": [1, 2]})
+    assert cli("invoke", runtime.url, "Count", "--schema", tmp_path / "schema.json").out == "[1, 2]\n"
+    done = cli("invoke", runtime.url, "Count", "--schema", tmp_path / "schema.json", "--json")
+    assert json.loads(done.out.splitlines()[-1])["structured_output"] == [1, 2]
+
+
+def test_a_result_that_does_not_fit_the_schema(cli: Cli, scripted_runtime: Scripted, tmp_path: Path) -> None:
+    (tmp_path / "schema.json").write_text(json.dumps(BARE))
+    runtime = answering(scripted_runtime, result={"files": "s3cret"})
+    done = cli("invoke", runtime.url, "Count", "--schema", tmp_path / "schema.json")
+    told = "the result does not fit --schema: Expected `integer` at $.files"
+    assert done == Done(3, "", f"runtimeuse-sync: {told}\n")
+    done = cli("invoke", runtime.url, "Count", "--schema", tmp_path / "schema.json", "--json")
+    error = {"event": "error", "type": "OutputValidationError", "message": told, "metadata": None}
+    assert (done.code, json.loads(done.out.splitlines()[-1])) == (3, error)
 
 
 def test_a_file_that_holds_no_schema(cli: Cli, tmp_path: Path) -> None:

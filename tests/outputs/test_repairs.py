@@ -10,7 +10,9 @@ import pytest
 
 from runtimeuse_sync import (
     AgentRuntimeError,
+    AssistantMessageInterface,
     CancelledException,
+    CancelMessage,
     Client,
     CommandInterface,
     IdleTimeoutError,
@@ -18,6 +20,7 @@ from runtimeuse_sync import (
     InvocationTimeoutError,
     OutputValidationError,
     ResultMessageInterface,
+    StructuredOutputResult,
 )
 from runtimeuse_sync.outputs._asking import LONGEST_ANSWER
 from runtimeuse_sync.testing import Peer, Reply, ScriptedRuntime, generation
@@ -33,20 +36,78 @@ def answering(release: str, *answers: Answer) -> Any:
     return generation(release, *(Reply(result=answer) for answer in answers))
 
 
+def playing(release: str, *replies: Reply) -> Any:
+    """All on one connection, if the release has sessions; or each on one of its own."""
+    has_sessions = release in ("0.12", "0.15")
+    return generation(release, *replies) if has_sessions else [generation(release, reply) for reply in replies]
+
+
 def prompts(runtime: ScriptedRuntime) -> list[str]:
     return [message.user_prompt for message in runtime.received if isinstance(message, InvocationMessage)]
 
 
 @pytest.mark.parametrize("release", ["0.4", "0.9", "0.12", "0.15"])
 def test_the_agent_is_told_what_was_wrong(release: str) -> None:
-    with ScriptedRuntime([answering(release, BAD), answering(release, GOOD)]) as runtime:
+    with ScriptedRuntime(playing(release, Reply(result=BAD), Reply(result=GOOD))) as runtime:
         result = Client(runtime.url).query("Count.", output_type=Stats, output_repairs=1, timeout=30)
     assert result.output == Stats(3, 4)
-    first, second = prompts(runtime)
+    first, *refused, second = prompts(runtime)
     assert first == "Count."
     assert second.startswith("Count.\n\n")
     assert '{"files": "three"}' in second
     assert "at $.files: Expected `int`, got `str`." in second
+    assert refused == ([second] if release in ("0.4", "0.9") else [])
+
+
+@pytest.mark.parametrize("release", ["0.12", "0.15"])
+def test_a_call_asks_again_on_the_connection_that_it_has(release: str) -> None:
+    with ScriptedRuntime(answering(release, BAD, BAD, GOOD)) as runtime:
+        assert Client(runtime.url).query("Count.", output_type=Stats, output_repairs=2).output == Stats(3, 4)
+    assert len(runtime.connections) == 1
+    assert len(prompts(runtime)) == 3
+
+
+def test_a_connection_that_was_closed_meanwhile_is_no_hindrance() -> None:
+    def leaves(peer: Peer) -> None:
+        peer.expect(InvocationMessage)
+        peer.send(ResultMessageInterface(data=StructuredOutputResult(structured_output=BAD)))
+        peer.expect(InvocationMessage)
+        peer.close_empty()
+
+    with ScriptedRuntime([leaves, answering("0.9", GOOD)]) as runtime:
+        assert Client(runtime.url).query("Count.", output_type=Stats, output_repairs=1).output == Stats(3, 4)
+
+
+def test_a_repair_that_has_begun_and_fails_is_not_asked_for_again() -> None:
+    fails = Reply(messages=[AssistantMessageInterface(text_blocks=["Hm."])], error="out of memory")
+    with ScriptedRuntime(generation("0.15", Reply(result=BAD), fails)) as runtime:
+        with pytest.raises(AgentRuntimeError, match="out of memory"):
+            Client(runtime.url).query("Count.", output_type=Stats, output_repairs=5)
+    assert len(prompts(runtime)) == 2
+
+
+@pytest.mark.parametrize("release", ["0.9", "0.15"])
+def test_a_stream_asks_again_and_goes_on(release: str) -> None:
+    def said(text: str, result: Answer) -> Reply:
+        return Reply(messages=[AssistantMessageInterface(text_blocks=[text])], result=result)
+
+    for deliveries in (iter, lambda run: run.deliveries()):
+        scripts = playing(release, said("one", BAD), said("two", "three"), said("three", GOOD))
+        with ScriptedRuntime(scripts) as runtime:
+            with Client(runtime.url).stream("Count.", output_type=Stats, output_repairs=2, timeout=30) as run:
+                *messages, last = list(deliveries(run))
+                assert [message.text_blocks for message in messages] == [["one"], ["two"], ["three"]]
+                assert last is run.result
+                assert run.result.output == Stats(3, 4)
+
+
+def test_a_stream_whose_last_answer_does_not_fit() -> None:
+    with ScriptedRuntime(answering("0.15", BAD, BAD)) as runtime:
+        with Client(runtime.url).stream("Count.", output_type=Stats, output_repairs=1) as run:
+            for deliveries in (iter, lambda run: run.deliveries()):
+                with pytest.raises(OutputValidationError):
+                    list(deliveries(run))
+    assert len(prompts(runtime)) == 2
 
 
 @pytest.mark.parametrize("release", ["0.12", "0.15"])
@@ -62,7 +123,7 @@ def test_a_session_asks_again_on_its_own_connection(release: str) -> None:
 def test_invoke_asks_again_too_and_hands_on_the_one_that_fits() -> None:
     told: list[ResultMessageInterface[Stats]] = []
     invocation = InvocationMessage(system_prompt="", user_prompt="Count.")
-    with ScriptedRuntime([answering("0.15", BAD), answering("0.15", GOOD)]) as runtime:
+    with ScriptedRuntime(answering("0.15", BAD, GOOD)) as runtime:
         result = Client(runtime.url).invoke(invocation, told.append, output_type=Stats, output_repairs=1)
     assert told == [result]
     assert result.output == Stats(3, 4)
@@ -70,7 +131,7 @@ def test_invoke_asks_again_too_and_hands_on_the_one_that_fits() -> None:
 
 
 def test_after_the_last_repair_the_error_is_raised() -> None:
-    with ScriptedRuntime([answering("0.15", BAD), answering("0.15", "three"), answering("0.15", {})]) as runtime:
+    with ScriptedRuntime(answering("0.15", BAD, "three", {})) as runtime:
         with pytest.raises(OutputValidationError, match="missing required field `files`"):
             Client(runtime.url).query("Count.", output_type=Stats, output_repairs=2)
     assert "three" in prompts(runtime)[2]
@@ -106,7 +167,7 @@ def test_a_repair_does_nothing_but_ask() -> None:
 
 
 def test_a_long_answer_is_cut() -> None:
-    with ScriptedRuntime([answering("0.15", "x" * 500_000), answering("0.15", GOOD)]) as runtime:
+    with ScriptedRuntime(answering("0.15", "x" * 500_000, GOOD)) as runtime:
         Client(runtime.url).query("Count.", output_type=Stats, output_repairs=1)
     assert LONGEST_ANSWER < len(prompts(runtime)[1]) < LONGEST_ANSWER + 1000
 
@@ -121,13 +182,15 @@ def test_another_failure_is_not_repaired() -> None:
 # --- limits ---------------------------------------------------------------------------------------------
 
 
-def never(peer: Peer) -> None:
-    peer.receive()
+def silent_at_the_repair(peer: Peer) -> None:
+    peer.expect(InvocationMessage)
+    peer.send(ResultMessageInterface(data=StructuredOutputResult(structured_output=BAD)))
+    peer.expect(InvocationMessage)
     peer.silence()
 
 
 def test_the_timeout_is_for_all_of_it() -> None:
-    with ScriptedRuntime([answering("0.15", BAD), never]) as runtime:
+    with ScriptedRuntime(silent_at_the_repair) as runtime:
         with pytest.raises(InvocationTimeoutError, match="timeout of 1.5 s") as caught:
             Client(runtime.url).query("Count.", output_type=Stats, output_repairs=1, timeout=1.5)
     assert caught.value.timeout == 1.5
@@ -135,7 +198,7 @@ def test_the_timeout_is_for_all_of_it() -> None:
 
 
 def test_a_silence_is_told_as_such() -> None:
-    with ScriptedRuntime([answering("0.15", BAD), never]) as runtime:
+    with ScriptedRuntime(silent_at_the_repair) as runtime:
         with pytest.raises(IdleTimeoutError) as caught:
             Client(runtime.url).query("Count.", output_type=Stats, output_repairs=1, timeout=60, idle_timeout=0.5)
     assert caught.value.timeout == 0.5
@@ -146,10 +209,12 @@ def test_a_cancelled_call_is_not_repaired() -> None:
 
     def script(peer: Peer) -> None:
         peer.expect(InvocationMessage)
+        peer.send(ResultMessageInterface(data=StructuredOutputResult(structured_output=BAD)))
+        peer.expect(InvocationMessage)
         is_cancelled.set()
-        peer.silence()
+        peer.expect(CancelMessage)
 
-    with ScriptedRuntime([answering("0.15", BAD), script]) as runtime:
+    with ScriptedRuntime(script) as runtime:
         with pytest.raises(CancelledException):
             Client(runtime.url).query("Count.", output_type=Stats, output_repairs=3, is_cancelled=is_cancelled)
 
@@ -183,12 +248,7 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_sent(
 ) -> None:
     with ScriptedRuntime(refuse=503) as runtime:
         client = Client(runtime.url)
-        for call in (client.query, client.session().query):
+        for call in (client.query, client.session().query, client.stream):
             with pytest.raises(error, match=said):
                 call("Count.", **keywords)
-        if "output_type" in keywords and "output_repairs" not in keywords:
-            with pytest.raises(error, match=said):
-                client.stream("Count.", **keywords)
-        with pytest.raises(TypeError):
-            client.stream("Count.", output_type=int, output_repairs=1)  # type: ignore[call-overload]
     assert not runtime.connections

@@ -30,6 +30,7 @@ ORDER = {
         "transports",
         "_call",
         "run",
+        "typed_run",
         "streams",
         "calls",
         "sandbox_calls",
