@@ -22,8 +22,9 @@ except ImportError:  # Windows: there is company there.
 
 pytest_plugins = ["pytester"]
 
-# A busy machine is no fault of the code: what must be quick has a test that says how quick.
-settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A busy machine is no fault of the code: what must be quick has a test that says how quick. Each interpreter of tox
+# draws examples of its own, so that all of them together try more than one does by default.
+settings.register_profile("suite", max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
 # A shell ignores it for what it starts in the background, and the processes that tests start would ignore it too.

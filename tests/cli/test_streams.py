@@ -94,7 +94,7 @@ def test_json_arrives_whole_in_a_pipe_that_does_not_block(
 
 @pytest.mark.parametrize("blocking", [True, False])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("options", [(), ("--json",)])
+@pytest.mark.parametrize("options", [(), pytest.param(("--json",), marks=pytest.mark.slow)])
 def test_a_signal_ends_it_though_nobody_reads(
     start: Start,
     scripted_runtime: Scripted,

@@ -57,11 +57,13 @@ def test_without_input_there_is_none(client: Client) -> None:
     assert client.run("wc -c").stdout.strip() == "0"
 
 
+@pytest.mark.slow
 def test_more_input_than_a_message_takes_comes_in_several(local: Client) -> None:
     data = bytes(range(256)) * (14 * 2**20 // 256)
     assert local.run("cksum; wc -c", input=data).stdout.split()[1] == str(len(data))
 
 
+@pytest.mark.slow
 def test_output_beyond_the_limit_of_runtimes_comes_whole(client: Client) -> None:
     done = client.run("seq 300000; seq 2000000 2200000 >&2; exit 1")
     assert done.exit_code == 1

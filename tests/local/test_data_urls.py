@@ -118,6 +118,7 @@ def test_more_than_the_limit_is_refused(tmp_path: Path, url: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_url_of_escapes_alone_takes_little_memory() -> None:
     url = "data:," + "%00" * 2_000_000
     with open("/dev/null", "wb") as target:

@@ -214,7 +214,7 @@ def test_cancelling_leaves_nothing(file_server: FileServer, tmp_path: Path) -> N
 
 
 @given(st.data())
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_hostile_archive_is_unpacked_inside_or_refused(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:

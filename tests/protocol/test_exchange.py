@@ -651,7 +651,7 @@ class AnyRequest(RuleBasedStateMachine):
             assert self.exchange.is_over
 
 
-AnyRequest.TestCase.settings = settings(max_examples=100, stateful_step_count=20, deadline=None)
+AnyRequest.TestCase.settings = settings(stateful_step_count=20, deadline=None)
 TestAnyRequest = AnyRequest.TestCase
 
 

@@ -509,7 +509,7 @@ def assert_both_agree(stream: bytes) -> None:
         assert (decoder.error and decoder.error.close_code) == (failure and int(failure.code))
 
 
-@settings(max_examples=250)
+@settings(max_examples=60)
 @given(streams())
 def test_wsproto_agrees_on_messages_and_faults(stream: bytes) -> None:
     assert_both_agree(stream)

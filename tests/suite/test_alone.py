@@ -43,6 +43,7 @@ def test_alone(seen, number):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fcntl")
 def test_nothing_runs_beside_it(pytester: pytest.Pytester) -> None:
     pytester.makeconftest(CONFTEST.read_text(encoding="utf-8"))

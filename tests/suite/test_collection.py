@@ -18,6 +18,7 @@ def test_a_folder_is_no_dependency():
 """
 
 
+@pytest.mark.slow
 def test_a_folder_that_an_installation_leaves_behind_is_not_taken_for_a_dependency(pytester: pytest.Pytester) -> None:
     """``pip install .`` makes a folder ``build`` in the checkout, and Python imports folders."""
     pytester.makeconftest(CONFTEST.read_text(encoding="utf-8"))

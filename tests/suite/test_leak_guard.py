@@ -51,6 +51,7 @@ def outcome(pytester: pytest.Pytester) -> pytest.RunResult:
     return pytester.runpytest_subprocess("-p", "no:cacheprovider", "-W", "ignore::ResourceWarning")
 
 
+@pytest.mark.slow
 def test_it_fails_the_tests_that_leave_something_and_names_it(outcome: pytest.RunResult) -> None:
     outcome.assert_outcomes(passed=4, errors=3)
     outcome.stdout.fnmatch_lines_random(
