@@ -36,12 +36,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 NEEDS = {
     "runtimeuse_sync/cli": "rich",
     "runtimeuse_sync/local": "websockets",
+    "runtimeuse_sync/otel": "opentelemetry.trace",
     "runtimeuse_sync/outputs": "msgspec",
     "runtimeuse_sync/testing": "websockets",
     "tests/conformance": "kosoku",
     "tests/gevent": "gevent",
     "tests/hosts": "gunicorn",
     "tests/interop": "runtimeuse_client",
+    "tests/otel": "opentelemetry.sdk.trace",
     "tests/outputs": "msgspec",
     "tests/packaging": "build",
 }
@@ -49,7 +51,10 @@ NEEDS = {
 
 def is_installed(module: str) -> bool:
     """Whether it is a module indeed: a mere folder of that name, such as pip's ``build``, is none."""
-    spec = find_spec(module)
+    try:
+        spec = find_spec(module)
+    except ModuleNotFoundError:  # what it is a part of is missing
+        return False
     return spec is not None and spec.origin is not None
 
 

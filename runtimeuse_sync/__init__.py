@@ -22,6 +22,7 @@
 ``commands``        above the core: a command as with ``subprocess.run``
 ``files``           above the core: files and folders into a sandbox and out of it
 ``sandboxes``       above the core: a client of what is started for it and closed at the end
+``otel``            above the core: calls as OpenTelemetry traces and metrics (an extra)
 ``web``             above the core: runs as web responses
 ``notebook``        above the core: what notebooks show
 ``local``           an agent runtime in Python (an extra)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from contextvars import Context, copy_context
 from typing import Any, Optional, Union
 
 import attrs
@@ -27,6 +28,8 @@ class ObservedCall:
         id (str): of no other call in the world.
         url (str or None): scheme, host and port of the runtime; None with a transport of one's own.
         session_id (str or None): of the session that the call is made on; None without one.
+        context (contextvars.Context): that of where the call was made, ``client.stream(…)`` for one: what iterates the
+            run may be elsewhere, such as a web server's thread.
 
     >>> ObservedCall(request=InvocationMessage(system_prompt="", user_prompt="hi"), url="ws://sandbox:8080").session_id
     """
@@ -35,6 +38,7 @@ class ObservedCall:
     id: str = attrs.field(factory=_new_id)
     url: Optional[str] = None
     session_id: Optional[str] = None
+    context: Context = attrs.field(factory=copy_context, repr=False)
 
 
 class Observer:

@@ -89,7 +89,7 @@ def test_every_public_name_is_there(clean_python: Path) -> None:
     run(clean_python, "-I", "-W", "error", "-c", "from runtimeuse_sync import *; Client")
 
 
-@pytest.mark.parametrize(("module", "extra"), [("local", "local"), ("testing", "local")])
+@pytest.mark.parametrize(("module", "extra"), [("local", "local"), ("testing", "local"), ("otel", "otel")])
 def test_a_missing_extra_is_named_with_the_command_that_installs_it(
     clean_python: Path, module: str, extra: str
 ) -> None:

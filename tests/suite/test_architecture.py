@@ -42,6 +42,7 @@ ORDER = {
         "_files",
         "commands",
         "files",
+        "otel",
         "outputs",
         "sandboxes",
         "web",
@@ -103,6 +104,7 @@ ORDER = {
         "stderr_tail",
         "readiness",
     ),
+    "otel": ("_names", "_attributes", "_spans", "_telemetry", "__init__"),
     "web": ("_encoding", "_asynchronous", "__init__"),
     "outputs": (
         "_faults",
@@ -194,7 +196,7 @@ ORDER = {
     ),
 }
 # A user could have written it.
-ABOVE = ("_files", "commands", "files", "notebook", "outputs", "sandboxes", "web")
+ABOVE = ("_files", "commands", "files", "notebook", "otel", "outputs", "sandboxes", "web")
 # What a module of the core imports inside a function though it stands above: a method that is called there.
 LATE = {
     "_common/plain": ("notebook/_html",),
@@ -216,6 +218,7 @@ SOLE_USERS = {
     "click": (),
     "jsonschema": (),
     "msgspec": (),
+    "opentelemetry": (),
     "pydantic": (),
     "pytest": (),
     "rich": (),
