@@ -15,6 +15,7 @@ Where things are:
 | ``runtime`` | ``LocalRuntime``: what users start and stop |
 | ``handlers`` | the contract with agents: ``Handler``, ``Sender``, ``HandlerResult`` |
 | ``agents`` | ``CommandLineAgent``: a program as a handler |
+| ``presets`` | ``ClaudeAgent``, ``CodexAgent``: programs whose output is known |
 | ``node`` | ``NodeRuntime``: the Node runtime of this machine, as a child |
 | ``receiver`` | ``ArtifactReceiver``: where a local user's artifacts go |
 | ``_server`` | connections and who may have one, the session on each, the request in each |
@@ -43,11 +44,14 @@ except ImportError as error:
 from .agents import CommandLineAgent
 from .handlers import Handler, HandlerResult, Sender
 from .node import NodeRuntime, RuntimeNotStartedError
+from .presets import ClaudeAgent, CodexAgent
 from .receiver import ArtifactReceiver
 from .runtime import LocalRuntime
 
 __all__ = [
     "ArtifactReceiver",
+    "ClaudeAgent",
+    "CodexAgent",
     "CommandLineAgent",
     "Handler",
     "HandlerResult",

@@ -6,8 +6,9 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Sequence
-from typing import Any, Union
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, Union
 
 from .._common.redaction import Redactor
 from ..exceptions import AgentRuntimeError
@@ -16,13 +17,15 @@ from ._command_line import directory, words
 from ._processes.commands import CommandNotStartedError, run_command
 from ._processes.output import MOST_COLLECTED, Collected, Emit, Tail
 from ._processes.processes import Processes
-from .handlers import Sender
+from .handlers import HandlerResult, Sender
 
 # Characters of a line that are passed on as one block: enough for any text that a person reads.
 _LONGEST_LINE = 1024 * 1024
 
 # Characters of the error output that go into an error: its end, where programs say why they failed.
 _ERROR_TAIL = 4000
+
+TOO_LONG = f"the agent's result is longer than the limit of {MOST_COLLECTED} characters"
 
 
 class CommandLineAgent:
@@ -71,22 +74,25 @@ class CommandLineAgent:
         self.cwd = directory(cwd)
         self.whole_output = whole_output
 
-    def __call__(self, invocation: InvocationMessage, sender: Sender) -> Union[str, dict[str, Any]]:
+    def __call__(self, invocation: InvocationMessage, sender: Sender) -> Union[str, dict[str, Any], HandlerResult]:
         """Run the program for ``invocation``; what a runtime calls."""
-        arguments = _arguments(self.command, invocation)
-        lines, output, errors = _Lines(sender), Collected(), Tail(_ERROR_TAIL)
+        reading, errors = self._reading(invocation, sender), Tail(_ERROR_TAIL)
+        with self._arguments(invocation) as arguments:
+            code = self._run(arguments, invocation, sender, reading.add, errors.add)
+        return reading.answer(code, errors.text)
 
-        def on_stdout(text: str) -> None:
-            output.add(text)
-            lines.add(text)
+    # --- what an agent that calls its program in another way has otherwise ---------------------------------
 
-        code = self._run(arguments, invocation, sender, on_stdout if self.whole_output else lines.add, errors.add)
-        lines.flush()
-        if code != 0:
-            metadata = {"exit_code": code, "stderr": errors.text}
-            raise AgentRuntimeError(f"agent command failed with exit code: {code}", metadata)
-        result = output if self.whole_output else lines.last
-        return _answer(result, invocation, is_line=not self.whole_output)
+    _redacts_stdout = True
+
+    def _reading(self, invocation: InvocationMessage, sender: Sender) -> Reading:
+        return _Lines(invocation, sender, self.whole_output)
+
+    @contextmanager
+    def _arguments(self, invocation: InvocationMessage) -> Iterator[list[str]]:
+        yield _arguments(self.command, invocation)
+
+    # -------------------------------------------------------------------------------------------------------
 
     def _run(
         self,
@@ -107,6 +113,7 @@ class CommandLineAgent:
                     # A runtime's sender brings the request's own; a user's, made for a test, need not.
                     processes=getattr(sender, "processes", None) or Processes(),
                     redactor=Redactor(invocation.secrets_to_redact),
+                    redacts_stdout=self._redacts_stdout,
                     cancelled=sender.cancelled,
                     on_stdout=on_stdout,
                     on_stderr=on_stderr,
@@ -117,6 +124,16 @@ class CommandLineAgent:
             except CommandNotStartedError as error:
                 hint = _hint(self.command, invocation) if error.is_too_long else ""
                 raise AgentRuntimeError(f"agent command {error}{hint}") from None
+
+
+class Reading(Protocol):
+    """What reads the standard output of an agent's program."""
+
+    def add(self, text: str) -> None:
+        """Take in more of it. Called on another thread; raises nothing but ``CancelledException``."""
+
+    def answer(self, code: int, stderr: str) -> Union[str, dict[str, Any], HandlerResult]:
+        """The result, at the program's end; raises ``AgentRuntimeError`` if it failed."""
 
 
 def _arguments(command: Sequence[str], invocation: InvocationMessage) -> list[str]:
@@ -168,19 +185,26 @@ def _environment(invocation: InvocationMessage) -> dict[str, str]:
 
 
 class _Lines:
-    """Sends each line that is complete, and remembers the last that is not blank.
+    """Sends each line that is complete, and remembers the last that is not blank, or all of them.
 
     A message has to go at some time: of a line that is long without end, parts are sent. The result is the line.
     """
 
-    def __init__(self, sender: Sender) -> None:
+    def __init__(self, invocation: InvocationMessage, sender: Sender, whole_output: bool) -> None:
+        self._invocation = invocation
         self._sender = sender
+        self._whole = Collected() if whole_output else None
         self._line = Collected()
         self._unsent = ""
-        self.last = Collected()
+        self._last = Collected()
 
     def add(self, text: str) -> None:
         """Take in more output."""
+        if self._whole is not None:
+            self._whole.add(text)
+        self._add(text)
+
+    def _add(self, text: str) -> None:
         beginning, *others = text.split("\n")
         self._grow(beginning)
         blocks = []
@@ -200,22 +224,27 @@ class _Lines:
 
     def _end_line(self) -> None:
         if not self._line.is_blank:
-            self.last = self._line
+            self._last = self._line
         self._line, self._unsent = Collected(), ""
 
-    def flush(self) -> None:
-        """End the last line."""
-        self.add("\n")
+    def answer(self, code: int, stderr: str) -> Union[str, dict[str, Any]]:
+        """End the last line, and take it as the result, or all of them."""
+        self._add("\n")
+        if code != 0:
+            raise AgentRuntimeError(
+                f"agent command failed with exit code: {code}", {"exit_code": code, "stderr": stderr}
+            )
+        output = self._last if self._whole is None else self._whole
+        if output.is_cut:
+            raise AgentRuntimeError(TOO_LONG)
+        text = output.text.rstrip("\r") if self._whole is None else output.text
+        return text if self._invocation.output_format_json_schema_str is None else json_object(text)
 
 
-def _answer(output: Collected, invocation: InvocationMessage, *, is_line: bool) -> Union[str, dict[str, Any]]:
-    if output.is_cut:
-        raise AgentRuntimeError(f"the agent's result is longer than the limit of {MOST_COLLECTED} characters")
-    text = output.text.rstrip("\r") if is_line else output.text
-    if invocation.output_format_json_schema_str is None:
-        return text
+def json_object(text: object) -> dict[str, Any]:
+    """``text`` read as JSON; raises ``AgentRuntimeError`` if that is no object."""
     try:
-        answer = json.loads(text)
+        answer = json.loads(text) if isinstance(text, str) else text
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):

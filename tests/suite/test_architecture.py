@@ -126,6 +126,8 @@ ORDER = {
         "_artifacts",
         "_server",
         "agents",
+        "_events",
+        "presets",
         "node",
         "_put_server",
         "receiver",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Callable, Optional, Union
 
 from ..._common.redaction import RedactedStream, Redactor
@@ -45,6 +45,7 @@ def run_command(
     env: Optional[Mapping[str, str]] = None,
     stdin: Optional[IO[bytes]] = None,
     limits_capture: bool = False,
+    redacts_stdout: bool = True,
 ) -> int:
     """Run ``command`` to its end.
 
@@ -58,6 +59,7 @@ def run_command(
         on_stdout, on_stderr: called with each piece of redacted text, on another thread.
         cwd, env: where to run, and environment variables to add.
         stdin: what it reads. Default: nothing.
+        redacts_stdout: False leaves the secrets in standard output, for who takes them out of what that says.
         limits_capture: whether more than ``CAPTURE_LIMIT`` characters on one stream end the command.
 
     Returns:
@@ -71,7 +73,9 @@ def run_command(
     tree = Processes(processes)
     running = _Running(_start(command, tree, cwd=cwd, env=env, stdin=stdin), tree, cancelled)
     try:
-        return running.outcome(redactor, on_stdout, on_stderr, CAPTURE_LIMIT if limits_capture else None)
+        stdout, stderr = RedactedStream(redactor if redacts_stdout else Redactor()), RedactedStream(redactor)
+        streams = ((stdout, on_stdout), (stderr, on_stderr))
+        return running.outcome(streams, CAPTURE_LIMIT if limits_capture else None)
     except BaseException:
         running.mute()
         processes.kill()
@@ -114,11 +118,11 @@ class _Running:
         self._ended = False
         self._failure: Optional[Exception] = None
 
-    def outcome(self, redactor: Redactor, on_stdout: Emit, on_stderr: Emit, limit: Optional[int]) -> int:
-        """The exit code, once the command has ended and its output is handed on."""
-        for pipe, emit in ((self._process.stdout, on_stdout), (self._process.stderr, on_stderr)):
+    def outcome(self, streams: Iterable[tuple[RedactedStream, Emit]], limit: Optional[int]) -> int:
+        """The exit code, once the command has ended and its output is handed on: of stdout, of stderr."""
+        for pipe, (stream, emit) in zip((self._process.stdout, self._process.stderr), streams):
             assert pipe is not None
-            self._pumps.append(Pump(pipe, RedactedStream(redactor), emit, limit, self._news))
+            self._pumps.append(Pump(pipe, stream, emit, limit, self._news))
         self._waiter.start()
         with calling_when_set(self._cancelled, self._tell):
             self._wait_for(lambda: self._ended or self._is_over_limit())
