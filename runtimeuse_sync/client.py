@@ -124,6 +124,7 @@ class Client(ConnectionSettings, SandboxCalls):
         return _rebuild, (cls, {a.name: getattr(self, a.name) for a in attrs.fields(cls) if a.init})
 
     @classmethod
+    @hides_arguments
     def from_env(cls, **settings: Any) -> Client:
         """A client of the runtime that the environment names.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from functools import cache
-from typing import Any, Callable, Optional, TypedDict, TypeVar, Union
+from functools import cache, wraps
+from typing import Any, Callable, Optional, TypedDict, TypeVar, Union, cast
 
 import attrs
 from attrs import define, field, frozen
@@ -296,6 +296,24 @@ class ExecuteCommandsKeywords(_RequestKeywords, total=False):
     pre_execution_downloadables: Optional[list[m.RuntimeEnvironmentDownloadableInterface]]
 
 
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+
+def _emptying_keywords(function: FunctionT) -> FunctionT:
+    """``function``, which empties the keywords of a call that it refuses: frames of its callers hold them as well."""
+
+    @wraps(function)
+    def checked(defaults: Any, options: Any, keywords: Any) -> Any:
+        try:
+            return function(defaults, options, keywords)
+        except (TypeError, ValueError):
+            keywords.clear()
+            raise
+
+    return cast(FunctionT, checked)
+
+
+@_emptying_keywords
 def query_options(
     defaults: Optional[QueryOptions], options: Optional[QueryOptions], keywords: QueryKeywords
 ) -> QueryOptions:
@@ -308,6 +326,7 @@ def query_options(
     return attrs.evolve(base, **keywords) if keywords else base
 
 
+@_emptying_keywords
 def execute_commands_options(
     defaults: Optional[QueryOptions], options: Optional[ExecuteCommandsOptions], keywords: ExecuteCommandsKeywords
 ) -> ExecuteCommandsOptions:

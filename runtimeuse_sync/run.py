@@ -61,7 +61,8 @@ class Run(Generic[ResultT]):
         self._messages: Iterator[Any] = iter(())
 
     def __repr__(self) -> str:
-        state = "not entered" if self._loop is None else self._loop.exchange.state.name.lower()
+        loop = getattr(self, "_loop", None)  # missing if it could not be made
+        state = "not entered" if loop is None else loop.exchange.state.name.lower()
         return f"<Run: {state}>"
 
     def _repr_html_(self) -> str:

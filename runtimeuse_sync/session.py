@@ -48,7 +48,9 @@ class Session(SandboxCalls):
         self._default_options = defaults
 
     def __repr__(self) -> str:
-        lender = self._lender
+        lender = getattr(self, "_lender", None)  # missing if it could not be made
+        if lender is None:
+            return "<Session: incomplete>"
         state = "closed" if lender.is_closed else "open" if lender.is_used else "not entered"
         return f"<Session: {state}>"
 

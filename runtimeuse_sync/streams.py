@@ -12,6 +12,7 @@ from . import messages as m
 from ._call.arguments import check_invocation, checked_commands
 from ._call.callbacks import Callbacks
 from ._call.lending import Lender
+from ._common.tracebacks import hides_arguments
 from .options import (
     CallOptions,
     ExecuteCommandsKeywords,
@@ -154,6 +155,7 @@ class Streams(ABC):
         **keywords: Unpack[QueryKeywords],
     ) -> Run[m.ResultMessageInterface[OutputT]]: ...
 
+    @hides_arguments
     def stream(self, invocation: Any, *args: Any, tick: Optional[float] = None, **keywords: Any) -> Any:
         """Run the agent, and iterate over its messages as they come.
 

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Optional, Union
 
 from .._common.redaction import Redactor
+from .._common.tracebacks import hides_arguments
 from .._common.validation import check_env, check_port, check_seconds, check_secrets, check_strings
 from .._common.words import quoted
 from ..client import Client
@@ -85,6 +86,7 @@ class NodeRuntime:
     <NodeRuntime not running>
     """
 
+    @hides_arguments
     def __init__(
         self,
         *arguments: str,
@@ -118,7 +120,7 @@ class NodeRuntime:
         self._end = "the runtime was closed before it was ready"  # the thread knows better, before it sets the Event
 
     def __repr__(self) -> str:
-        return f"<NodeRuntime {self._url or 'not running'}>"
+        return f"<NodeRuntime {getattr(self, '_url', None) or 'not running'}>"
 
     @property
     def url(self) -> str:

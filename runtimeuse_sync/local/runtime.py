@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Optional
 
 from .._common.hosts import bracketed
+from .._common.tracebacks import hides_arguments
 from .._common.validation import check_port
 from ._processes.processes import Processes
 from ._server.admission import Admission
@@ -67,6 +68,7 @@ class LocalRuntime:
     ws://127.0.0.1:...
     """
 
+    @hides_arguments
     def __init__(
         self,
         handler: Handler,
@@ -106,7 +108,7 @@ class LocalRuntime:
         self._has_ended = Latch()
 
     def __repr__(self) -> str:
-        return f"<LocalRuntime {self.url if self._listener else 'not running'}>"
+        return f"<LocalRuntime {self.url if getattr(self, '_listener', None) else 'not running'}>"
 
     @property
     def url(self) -> str:

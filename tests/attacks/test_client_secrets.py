@@ -15,10 +15,12 @@ from runtimeuse_sync import (
     CommandFailedError,
     EndSessionMessage,
     InvocationMessage,
+    Run,
     RuntimeUseError,
+    Session,
 )
 from runtimeuse_sync.commands import SandboxError
-from runtimeuse_sync.local import LocalRuntime
+from runtimeuse_sync.local import LocalRuntime, NodeRuntime
 from runtimeuse_sync.testing import Peer, ScriptedRuntime
 
 from ..support import text_result
@@ -97,3 +99,43 @@ def test_what_comes_at_the_end_of_a_session() -> None:
                 artifacts_dirs=["/out"],
                 on_artifact_upload_request=lambda request: ("https://example.com", "text/plain"),
             )
+
+
+# --- what a reporter shows that shows variables ---------------------------------------------------------------
+
+
+def of_environment(client: Client) -> Any:
+    return Client.from_env(headers=dict)
+
+
+def of_environment_with_more(client: Client) -> Any:
+    return Client.from_env(connect_timeout=0)
+
+
+REFUSALS: dict[str, Callable[[Client], Any]] = {
+    "from_env": of_environment,
+    "from_env with more": of_environment_with_more,
+    "with_options": lambda client: client.with_options(secrets_to_redact=SECRET),  # type: ignore[arg-type]
+    "query": lambda client: client.query("", secrets_to_redact=SECRET),  # type: ignore[call-overload]
+    "stream": lambda client: client.stream("", secrets_to_redact=[SECRET, ""]),
+    "execute_commands": lambda client: client.execute_commands(["ls"], secrets_to_redact=[SECRET], timeout=0),
+    "upload": lambda client: client.upload("a", "/b", secrets_to_redact=[SECRET], timeout=0),
+    "LocalRuntime": lambda client: LocalRuntime(lambda invocation, sender: "", token=SECRET, port=-1),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_no_frame_of_a_refusal_holds_a_secret(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTIMEUSE_URL", "ws://127.0.0.1:1")
+    monkeypatch.setenv("RUNTIMEUSE_TOKEN", SECRET)
+    with pytest.raises((TypeError, ValueError)) as caught:
+        REFUSALS[name](Client("ws://127.0.0.1:1"))
+    report = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    inside = [frame for frame in report.stack if frame.filename != __file__]
+    assert inside
+    assert SECRET not in "".join(str(frame.locals) for frame in inside)
+
+
+@pytest.mark.parametrize("cls", [Client, Session, Run, LocalRuntime, NodeRuntime])
+def test_what_could_not_be_made_still_has_a_text(cls: type) -> None:
+    assert repr(cls.__new__(cls)).startswith(f"<{cls.__name__}")
