@@ -269,12 +269,17 @@ class Calls(Streams):
             ``output_format_json_schema_str`` is set.
 
         Raises:
-            What ``invoke`` raises, ``OutputValidationError`` among it.
+            What ``invoke`` raises, ``OutputValidationError`` among it. With ``uploads`` and ``downloads``, what
+            ``upload`` raises, and ``files.DownloadFailedError``, which has the answer.
 
         >>> client.query("hello", system_prompt="Be brief.", timeout=30).output
         'hello'
         """
         options = query_options(self._defaults(), options, keywords)
+        if options.uploads or options.downloads:
+            from . import files
+
+            return files.query(self, prompt, options, output_type, output_repairs)  # type: ignore[arg-type]
         message = self._ask(
             options.invocation(prompt),
             m.ResultMessageInterface,

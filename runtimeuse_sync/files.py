@@ -19,13 +19,24 @@ from typing import Any, Callable, Optional, Union
 
 import attrs
 
-from . import AgentRuntimeError, Client, ExecuteCommandsOptions, RuntimeUseError, Session
+from . import (
+    AgentRuntimeError,
+    CancelledException,
+    Client,
+    ExecuteCommandsOptions,
+    InvocationTimeoutError,
+    QueryOptions,
+    QueryResult,
+    RuntimeUseError,
+    Session,
+)
 from ._files import scripts
 from ._files.packing import ROOT, entries, packed, packed_size
-from ._files.sandbox import Sandbox, SandboxError, in_pieces, new_folder
+from ._files.patience import Patience
+from ._files.sandbox import Sandbox, SandboxError, in_pieces, new_folder, printable
 from ._files.unpacking import Unpacked, unpack
 
-__all__ = ["MAX_FILES", "MAX_SIZE", "SandboxError", "download", "upload"]
+__all__ = ["MAX_FILES", "MAX_SIZE", "DownloadFailedError", "SandboxError", "download", "query", "upload"]
 
 LocalPath = Union[str, "os.PathLike[str]"]
 OnProgress = Callable[[int, int], Any]
@@ -173,6 +184,71 @@ def _merge(source: Path, target: Path, kept: set[Path]) -> None:
     kept.add(target)
     for child in list(source.iterdir()):
         _merge(child, target / child.name, kept)
+
+
+# --- a question between the two ----------------------------------------------------------------------
+
+
+class DownloadFailedError(RuntimeUseError):
+    """The agent has answered, but what it left could not be downloaded; ``__cause__`` is why.
+
+    Attributes:
+        path (str): what, in the sandbox. It is still there.
+        result (QueryResult): the answer.
+
+    >>> str(DownloadFailedError(path="/srv/out", result=None))
+    'the agent has answered (.result), but /srv/out could not be downloaded'
+    """
+
+    def __init__(self, message: Optional[str] = None, *, path: str = "", result: Any = None) -> None:
+        text = f"the agent has answered (.result), but {printable(path)} could not be downloaded"
+        super().__init__(message or text)
+        self.path = path
+        self.result: QueryResult[Any] = result
+
+
+def query(
+    calls: Union[Client, Session], prompt: str, options: QueryOptions, output_type: Any = None, output_repairs: int = 0
+) -> QueryResult[Any]:
+    """The query between the uploads and the downloads of its options; see ``QueryOptions``.
+
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "a.txt").write_text("hello")
+    ...     options = QueryOptions(uploads={f"{folder}/there/": f"{folder}/a.txt"}, timeout=30)
+    ...     query(client, "Read it.", options).output, os.listdir(f"{folder}/there")
+    ('Read it.', ['a.txt'])
+    """
+    asked = attrs.evolve(options, uploads=None, downloads=None)
+    typed: Any = {"output_type": output_type, "output_repairs": output_repairs}
+    asked.invocation(prompt)  # what cannot be meant is said here and in a stream that is not entered: nothing is sent
+    calls.stream(prompt, asked, **typed)
+    uploads, downloads = options.uploads or {}, options.downloads or {}
+    for source in uploads.values():
+        os.stat(source)
+    patience = Patience(options.timeout)
+    with patience.of_all():
+        for target, source in uploads.items():
+            upload(calls, source, target, _of_transfer(options, patience))
+        result = calls.query(prompt, attrs.evolve(asked, timeout=patience.left()), **typed)
+        for remote, local in downloads.items():
+            try:
+                download(calls, remote, local, _of_transfer(options, patience))
+            except (CancelledException, InvocationTimeoutError):
+                raise
+            except (RuntimeUseError, OSError) as error:
+                raise DownloadFailedError(path=remote, result=result) from error
+    return result
+
+
+def _of_transfer(options: QueryOptions, patience: Patience) -> ExecuteCommandsOptions:
+    return ExecuteCommandsOptions(
+        source_id=options.source_id,
+        is_cancelled=options.is_cancelled,
+        timeout=patience.left(),
+        idle_timeout=options.idle_timeout,
+        logger=options.logger,
+    )
 
 
 # --- both --------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Sequence
 from functools import cache, wraps
@@ -27,6 +28,7 @@ from ._common.validation import (
     check_secrets,
     check_string,
     check_strings,
+    check_transfers,
     check_type,
     checked_by,
 )
@@ -41,6 +43,8 @@ OnArtifactUploadRequestCallback = Callable[
 ]
 IsCancelledCallback = Union[threading.Event, Callable[[], bool]]
 Logger = Union[logging.Logger, "logging.LoggerAdapter[Any]"]
+# Paths in the sandbox, each with one here.
+Transfers = dict[str, Union[str, "os.PathLike[str]"]]
 
 ValueT = TypeVar("ValueT")
 
@@ -151,6 +155,10 @@ class QueryOptions(_RequestOptions):
         pre_agent_downloadables (list[RuntimeEnvironmentDownloadableInterface] or None): fetched first.
         pre_agent_invocation_commands, post_agent_invocation_commands (list[CommandInterface] or None): run
             before and after the agent.
+        uploads (dict or None): files and folders for the agent: the path that each gets in the sandbox, and its path
+            here. For ``query``, which then is ``upload``, ``query`` and ``download`` in one, within its ``timeout``.
+        downloads (dict or None): files and folders that it leaves: the path of each in the sandbox, and where it goes
+            here. Once the agent has answered; if it failed, nothing is downloaded.
         source_id (str or None): your name for the run.
         secrets_to_redact (list[str]): strings that the runtime must not send back. Not in ``repr``.
         artifacts_dirs (list[str] or None): directories in the sandbox whose files are offered for upload;
@@ -181,6 +189,8 @@ class QueryOptions(_RequestOptions):
     )
     pre_agent_invocation_commands: Optional[list[m.CommandInterface]] = field(default=None, validator=_commands)
     post_agent_invocation_commands: Optional[list[m.CommandInterface]] = field(default=None, validator=_commands)
+    uploads: Optional[Transfers] = field(default=None, validator=checked_by(check_transfers))
+    downloads: Optional[Transfers] = field(default=None, validator=checked_by(check_transfers))
 
     def _check_together(self) -> None:
         _RequestOptions._check_together(self)  # a class with slots is made anew: super() would cost a cell
@@ -283,6 +293,8 @@ class QueryKeywords(_RequestKeywords, total=False):
     pre_agent_downloadables: Optional[list[m.RuntimeEnvironmentDownloadableInterface]]
     pre_agent_invocation_commands: Optional[list[m.CommandInterface]]
     post_agent_invocation_commands: Optional[list[m.CommandInterface]]
+    uploads: Optional[Transfers]
+    downloads: Optional[Transfers]
 
 
 class ExecuteCommandsKeywords(_RequestKeywords, total=False):

@@ -198,6 +198,10 @@ class Streams(ABC):
         **keywords: Unpack[QueryKeywords],
     ) -> Run[m.ResultMessageInterface]:
         options = query_options(self._defaults(), options, keywords)
+        if options.uploads or options.downloads:
+            raise ValueError(
+                "uploads and downloads are for query(): call upload() before a stream, download() after it"
+            )
         invocation, callbacks = options.invocation(prompt), Callbacks.of(options)
         call_options = attrs.evolve(options.call_options(), tick=tick)
         return self._run_of(invocation, m.ResultMessageInterface, call_options, callbacks, output_type, output_repairs)

@@ -97,6 +97,28 @@ def check_optional_list_of(cls: type) -> Check:
     return _must_be(f"a list of {cls.__name__}, or None", lambda value: value is None or _holds(value, cls))
 
 
+def check_transfers(name: str, value: object) -> None:
+    """Refuse what cannot be paths in a sandbox, each with one here; None is none of them.
+
+    >>> check_transfers("uploads", {"src": "/srv/src"})
+    Traceback (most recent call last):
+    ...
+    ValueError: uploads must have absolute paths in the sandbox as its keys, as in {'/srv/src': 'src/'}
+    """
+    example = "as in {'/srv/src': 'src/'}"
+    wanted = f"{name} must be a dict from paths in the sandbox to paths here, {example}"
+    if value is not None and not isinstance(value, dict):
+        raise TypeError(f"{wanted}; got {kind(value)}")
+    for remote, local in (value or {}).items():
+        for path in (remote, local):
+            if not isinstance(path, str) and (path is remote or not hasattr(path, "__fspath__")):
+                raise TypeError(f"{wanted}; got one that holds {kind(path)}")
+        if not remote.startswith("/"):
+            raise ValueError(
+                f"{name} must have absolute paths in the sandbox as its keys, as in {{'/srv/src': 'src/'}}"
+            )
+
+
 _SCHEMA = "output_format_json_schema_str"
 
 

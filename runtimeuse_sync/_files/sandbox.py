@@ -5,7 +5,6 @@ from __future__ import annotations
 import binascii
 import shlex
 import string
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -14,19 +13,17 @@ from typing import Callable, Optional, Union
 import attrs
 
 from .. import (
-    AgentRuntimeError,
     AssistantMessageInterface,
     Client,
     CommandInterface,
     CommandOutputMessageInterface,
     CommandResultItem,
     ExecuteCommandsOptions,
-    IdleTimeoutError,
-    InvocationTimeoutError,
     RuntimeEnvironmentDownloadableInterface,
     RuntimeUseError,
     Session,
 )
+from .patience import Patience
 from .transit import NAME, PIECE, data_url
 
 # Bytes that come back in one answer, which are 983,040 characters of base64: runtimes end a command that prints more
@@ -109,8 +106,7 @@ class Sandbox:
 
     def __init__(self, calls: Union[Client, Session], options: ExecuteCommandsOptions) -> None:
         self._calls = calls
-        self._timeout = options.timeout
-        self._began = time.monotonic()
+        self._patience = Patience(options.timeout)
         self._redacted = options.redacted
         self._options = attrs.evolve(
             options,
@@ -123,28 +119,10 @@ class Sandbox:
             pre_execution_downloadables=None,
         )
 
-    def time_left(self) -> Optional[float]:
-        """Seconds of the timeout; raises ``InvocationTimeoutError`` if there are none."""
-        if self._timeout is None:
-            return None
-        left = self._began + self._timeout - time.monotonic()
-        if left <= 0:
-            raise InvocationTimeoutError(timeout=self._timeout)
-        return left
-
     def execute(self, commands: Sequence[CommandInterface], options: ExecuteCommandsOptions) -> list[CommandResultItem]:
         """One request, in what is left of the time; returns how its commands ended."""
-        try:
-            return self._calls.execute_commands(commands, attrs.evolve(options, timeout=self.time_left())).results
-        except IdleTimeoutError:
-            raise
-        except InvocationTimeoutError:
-            # Which names what was left for the request.
-            raise InvocationTimeoutError(timeout=self._timeout) from None
-        except AgentRuntimeError as error:
-            # The request may have gone without the secrets of the call.
-            failure = AgentRuntimeError(self._redacted(error.error), self._redacted(error.metadata))
-        raise failure
+        with self._patience.of_all():
+            return self._calls.execute_commands(commands, attrs.evolve(options, timeout=self._patience.left())).results
 
     def ask(self, body: str, *, deliver: Optional[bytes] = None, folder: str = "") -> str:
         """Run a script and return its answer.

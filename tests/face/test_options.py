@@ -338,8 +338,9 @@ def test_a_value_of_the_wrong_type_is_refused_before_anything_is_sent(name: str)
 
 def test_every_option_of_a_call_or_a_message_can_be_given_to_a_query() -> None:
     own = {"on_assistant_message", "on_command_output", "on_heartbeat"}
+    files = {"uploads", "downloads"}
     call = set(attrs.fields_dict(CallOptions)) - {"tick"}  # which is for streams alone
     invocation = set(attrs.fields_dict(m.InvocationMessage)) - {"user_prompt", "message_type"}
     execution = set(attrs.fields_dict(m.CommandExecutionMessage)) - {"commands", "message_type"}
-    assert set(attrs.fields_dict(QueryOptions)) == own | call | invocation
+    assert set(attrs.fields_dict(QueryOptions)) == own | files | call | invocation
     assert set(attrs.fields_dict(ExecuteCommandsOptions)) == own | call | execution

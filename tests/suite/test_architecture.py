@@ -51,7 +51,7 @@ ORDER = {
         "cli",
         "__main__",
     ),
-    "_files": ("patterns", "transit", "sandbox", "live", "packing", "unpacking", "scripts"),
+    "_files": ("patterns", "transit", "patience", "sandbox", "live", "packing", "unpacking", "scripts"),
     "notebook": ("_html", "_tracebacks", "_view", "_watching", "__init__"),
     "_common": (
         "close_codes",
@@ -202,7 +202,7 @@ ABOVE = ("_files", "commands", "files", "notebook", "otel", "outputs", "sandboxe
 # What a module of the core imports inside a function though it stands above: a method that is called there.
 LATE = {
     "_common/plain": ("notebook/_html",),
-    "calls": ("outputs/__init__",),
+    "calls": ("files",),
     "exceptions": ("notebook/_tracebacks",),
     "run": ("notebook/_html",),
     "sandbox_calls": ("commands", "files"),

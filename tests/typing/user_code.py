@@ -11,6 +11,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple, Optional, TypedDict, Union
 
 import attrs
@@ -48,7 +49,9 @@ from runtimeuse_sync import (
     RuntimeUseClient,
     StructuredOutputResult,
     TextResult,
+    Usage,
 )
+from runtimeuse_sync.commands import CompletedCommand
 from runtimeuse_sync.local import LocalRuntime
 from runtimeuse_sync.outputs import output_schema
 from runtimeuse_sync.sandboxes import Endpoint, Sandbox, connected
@@ -299,13 +302,29 @@ def typed_answers(client: Client) -> None:
         assert_type(session.query("Count.", output_type=Stats).output, Stats)
     with client.stream("Count.", output_type=Stats, tick=1.0) as run:
         assert_type(run.result.output, Stats)
-    with client.stream(INVOCATION, output_type=Stats, timeout=60) as run_of_message:
+    with client.stream(INVOCATION, output_type=Stats, output_repairs=1, timeout=60) as run_of_message:
         assert_type(run_of_message.result.output, Stats)
     try:
         client.query("Count.", output_type=Stats)
     except OutputValidationError as error:
         assert_type(error.path, str)
         assert_type(error.result, Optional[ResultMessageInterface])
+
+
+def files(client: Client) -> None:
+    assert_type(client.run("make", cwd="/src", env={"CI": "1"}, input=b"", check=True, timeout=60), CompletedCommand)
+    client.upload(Path("src"), "/srv/src", ignore="*.pyc\n", timeout=60)
+    client.download("/srv/out", "out", max_files=10, on_progress=lambda done, total: print(done / total))
+    answer = client.query("Count.", output_type=Stats, uploads={"/srv/src": "src"}, downloads={"/srv/out": Path("out")})
+    assert_type(answer, QueryResult[Stats])
+    assert_type(answer.usage + answer.usage, Usage)
+    assert_type(answer.usage.cost_usd, Optional[float])
+
+
+def json_both_ways(result: QueryResult) -> None:
+    assert_type(result.to_dict(), dict[str, Any])
+    assert_type(QueryResult.from_dict(result.to_dict()), QueryResult)
+    assert_type(CommandResultItem.from_dict({}), CommandResultItem)
 
 
 def mistakes(client: Client) -> None:
@@ -317,6 +336,8 @@ def mistakes(client: Client) -> None:
     client.invoke(INVOCATION, timeout="300")  # type: ignore[call-overload]
     client.query("Hello", sytem_prompt="Be brief.")  # type: ignore[call-overload]
     client.query("Hello", timeout="60")  # type: ignore[call-overload]
+    client.query("Hello", uploads=["src"])  # type: ignore[call-overload]
+    client.upload(5, "/srv/src")  # type: ignore[arg-type]
     client.query("Hello", output_type=5)  # type: ignore[call-overload]
     print(client.query("Hello", output_type=Stats).output.fils)  # type: ignore[attr-defined]
     client.execute_commands([CommandInterface(command="ls")], model="large")  # type: ignore[call-arg]
