@@ -6,6 +6,7 @@
 ``streams``         the streams that both have: one request as an iterator
 ``calls``           the calls that both have: streams that are run to their end
 ``sandbox_calls``   what both do in a sandbox beside asking its agent
+``many``            what a client does with many prompts
 ``run``             ``Run``: one request under way
 ``typed_run``       ``TypedRun``: one whose answer is of a type, asked for until it fits
 ``options``         what a call can be told
@@ -22,6 +23,7 @@
 ``commands``        above the core: a command as with ``subprocess.run``
 ``files``           above the core: files and folders into a sandbox and out of it
 ``sandboxes``       above the core: a client of what is started for it and closed at the end
+``jobs``            above the core: runs in the background, and many at once
 ``otel``            above the core: calls as OpenTelemetry traces and metrics (an extra)
 ``web``             above the core: runs as web responses
 ``notebook``        above the core: what notebooks show

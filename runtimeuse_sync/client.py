@@ -18,14 +18,16 @@ from ._call.readiness import wait_until_ready
 from ._common.tracebacks import hides_arguments, made_without_a_trace
 from ._common.validation import check_is_cancelled, check_list_of, check_logger, check_seconds, check_type
 from ._connection.settings import ConnectionSettings, by_name, changed
+from .many import ManyRuns
 from .observers import Observer
 from .options import IsCancelledCallback, Logger, QueryKeywords, QueryOptions, query_options
-from .sandbox_calls import SandboxCalls
 from .session import Session
 from .transports import Transport, WebSocketTransport
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from .jobs import Job
 else:
     Unpack = Union  # see streams
 
@@ -34,11 +36,12 @@ _default_logger = logging.getLogger("runtimeuse_sync")
 
 @made_without_a_trace
 @attrs.frozen(eq=False)
-class Client(ConnectionSettings, SandboxCalls):
+class Client(ConnectionSettings, ManyRuns):
     """A client for an agent runtime. ``RuntimeUseClient`` is the same class.
 
     A client is configuration: immutable, picklable if what it was given is, safe to share between threads and
-    across ``fork``. Each call opens a connection of its own and leaves nothing behind.
+    across ``fork``. Each call opens a connection of its own and leaves nothing behind. As a context manager it ends
+    its jobs: see ``submit``.
 
     Args:
         ws_url (str or None): where the runtime listens: ws://, wss://, http:// or https://, with path and query.
@@ -80,6 +83,7 @@ class Client(ConnectionSettings, SandboxCalls):
     observers: Sequence[Observer] = attrs.field(default=(), kw_only=True, repr=False)
     _transport: Transport = attrs.field(init=False)
     _in_flight: CallsInFlight = attrs.field(init=False, factory=CallsInFlight)
+    _jobs: set[Job[Any]] = attrs.field(init=False, factory=set)
 
     @_transport.default
     def _make_transport(self) -> Transport:

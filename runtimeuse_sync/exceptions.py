@@ -22,6 +22,7 @@ so that it can neither forge a line of a log nor steer a terminal; the attribute
 
 from __future__ import annotations
 
+import ssl
 from typing import TYPE_CHECKING, Any, Optional
 
 from ._common.close_codes import explain
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 # Characters of a peer's words that a message has. The words themselves are an attribute, of any length.
 _LONGEST_ERROR = 10_000
 _LONGEST_REASON = 200
+# What a server answers, or a gateway in its place, while a sandbox starts. 520 to 530 are a content network's.
+_STARTING = frozenset({404, 425, 429, 500, 502, 503, 504, *range(520, 531)})
 
 
 class RuntimeUseError(Exception):
@@ -205,6 +208,22 @@ class ConnectionFailedError(RuntimeUseError, ConnectionError):
         self.status = status
         self.reason = reason
         self.retry_after = retry_after
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether a runtime that is starting, or has too much to do, fails like this: then it may work a little later.
+
+        Known where the error was raised: a copy that was pickled lacks its cause.
+
+        >>> ConnectionFailedError("…", status=503).may_pass, ConnectionFailedError("…", status=401).may_pass
+        (True, False)
+        """
+        if self.status is not None:
+            return self.status in _STARTING
+        if self.reason in ("timed out", "connection closed"):
+            return True
+        cause = self.__cause__
+        return isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError)
 
 
 class ConnectionLostError(RuntimeUseError, ConnectionError):

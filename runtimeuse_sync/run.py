@@ -17,6 +17,7 @@ from ._call.request_loop import RequestLoop
 from ._protocol.exchange import Exchange
 from .exceptions import RuntimeUseError
 from .options import CallOptions, Logger
+from .usage import Usage
 
 ResultT = TypeVar("ResultT")
 Request = Union[m.InvocationMessage, m.CommandExecutionMessage]
@@ -57,6 +58,7 @@ class Run(Generic[ResultT]):
         self._cancellation = lender.settings.cancellation(options.is_cancelled)
         self._observation = lender.settings.observers.of_call(request, self._logger)
         self._is_entered = False
+        self._was_opened = False  # by a connection that it had before this one
         self._loop: Optional[RequestLoop] = None
         self._messages: Iterator[Any] = iter(())
 
@@ -219,6 +221,26 @@ class Run(Generic[ResultT]):
         """
         result: ResultT = _result_of(self._loop)
         return result
+
+    @property
+    def was_opened(self) -> bool:
+        """Whether its connection has come about; from any thread. As long as not, nothing has been sent.
+
+        >>> client.stream(InvocationMessage(system_prompt="", user_prompt="hi")).was_opened
+        False
+        """
+        if not self._was_opened and self._loop is not None:
+            self._was_opened = self._loop.was_opened
+        return self._was_opened
+
+    @property
+    def usage(self) -> Usage:
+        """What it took so far; the runtime tells it with a result. What an error tells is in the error.
+
+        >>> client.stream(InvocationMessage(system_prompt="", user_prompt="hi")).usage.cost_usd
+        """
+        result = None if self._loop is None else self._loop.exchange.result
+        return result.usage if isinstance(result, m.ResultMessageInterface) else Usage()
 
     def cancel(self) -> None:
         """Cancel the run, from any thread, at once; iterating then raises ``CancelledException``.

@@ -11,6 +11,7 @@ from ._call.channel import Channel
 from ._call.request_loop import RequestLoop
 from .exceptions import AgentRuntimeError, ConnectionLostError, OutputValidationError
 from .run import Request, Run
+from .usage import Usage
 
 ResultT = TypeVar("ResultT")
 
@@ -43,6 +44,7 @@ class TypedRun(Run[ResultT]):
         super().__init__(lender, asking.request, *args, **options)
         self._asking = asking
         self._has_output = False
+        self._spent = Usage()  # on answers that did not fit, and were asked for again
 
     def _start(self, channel: Channel, request: Request, *, is_last: bool = True) -> RequestLoop:
         return super()._start(channel, request, is_last=is_last and not self._asking.may_follow)
@@ -62,6 +64,11 @@ class TypedRun(Run[ResultT]):
             self._has_output = True
         return result
 
+    @property
+    def usage(self) -> Usage:
+        """As that of ``Run``, over all that was asked."""
+        return self._spent + super().usage
+
     def _until_it_fits(self, messages: Optional[Iterator[Any]]) -> Iterator[Any]:
         while messages is not None:
             request = None
@@ -71,6 +78,7 @@ class TypedRun(Run[ResultT]):
                         message = self.result
                     except OutputValidationError as error:
                         request = self._asking.again(error)
+                        self._spent += super().usage if request is not None else Usage()
                         continue
                 yield message
             messages = None if request is None else self._asked_again(request)
@@ -95,6 +103,6 @@ class TypedRun(Run[ResultT]):
 
     def _give_back(self) -> None:
         """Close the connection of one request, for that of the next."""
-        self._loop = None
+        self._was_opened, self._loop = self.was_opened, None
         self._observation.unwatch()
         self._lender.take_back(self._cancellation, is_clean=True, timeout=waits.CLOSE_WAIT)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import ssl
 from typing import Optional
 
 from .._common.deadline import Deadline
@@ -15,8 +14,6 @@ from .channel import Channel
 from .lending import wait_until_open
 from .waits import CLOSE_WAIT, IMPATIENT_CLOSE_WAIT
 
-# What a server answers, or a gateway in its place, while a sandbox starts. 520 to 530 are a content network's.
-_STARTING = frozenset({404, 425, 429, 500, 502, 503, 504, *range(520, 531)})
 # Seconds between two attempts; doubled each time, and jittered, so that many clients do not come at once.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 # Seconds that one attempt may take: a gateway that answers nothing now may answer the next.
@@ -44,7 +41,7 @@ def _try_to_connect(transport: Transport, call: Cancellation, deadline: Deadline
         wait_until_open(channel, min(deadline.remaining(), _LONGEST_ATTEMPT), call)
         close_wait = CLOSE_WAIT
     except ConnectionFailedError as error:
-        if not _may_pass(error):
+        if not error.may_pass:
             raise
         return error
     finally:
@@ -63,16 +60,6 @@ def _sleep(seconds: float, call: Cancellation) -> None:
                 raise CancelledException
     finally:
         call.end_wait()
-
-
-def _may_pass(error: ConnectionFailedError) -> bool:
-    """Whether a starting sandbox fails like this."""
-    if error.status is not None:
-        return error.status in _STARTING
-    if error.reason in ("timed out", "connection closed"):
-        return True
-    cause = error.__cause__
-    return isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError)
 
 
 def _attempt(error: ConnectionFailedError) -> str:

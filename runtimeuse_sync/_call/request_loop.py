@@ -49,6 +49,7 @@ class RequestLoop:
         self.canceller = Canceller(exchange, channel, cancellation)
         self.escaped: Optional[StopIteration] = None
         self._open_channel: Optional[Channel] = channel
+        self._was_opened = False  # once the channel is let go of
         self._cancellation = cancellation
         self._limits = limits
         self._ticker = Ticker(options.tick)
@@ -92,6 +93,7 @@ class RequestLoop:
 
     def release(self) -> None:
         """Let go of connection and error: a raised one leads, by its traceback, back to here."""
+        self._was_opened = self.was_opened
         self._open_channel = None
         self.canceller.release()
         self.exchange.error = None
@@ -103,6 +105,12 @@ class RequestLoop:
         if self._open_channel is None:
             raise RuntimeUseError("this run has been left: iterate inside its `with` block")
         return self._open_channel
+
+    @property
+    def was_opened(self) -> bool:
+        """Whether the connection has come about; it may be lost or left by now."""
+        channel = self._open_channel
+        return self._was_opened if channel is None else channel.was_opened
 
     @property
     def is_inherited(self) -> bool:

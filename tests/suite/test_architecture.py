@@ -34,6 +34,7 @@ ORDER = {
         "streams",
         "calls",
         "sandbox_calls",
+        "many",
         "session",
         "client",
         "__init__",
@@ -44,6 +45,7 @@ ORDER = {
         "files",
         "otel",
         "outputs",
+        "jobs",
         "sandboxes",
         "web",
         "local",
@@ -115,6 +117,19 @@ ORDER = {
         "_by_schema",
         "_output",
         "_asking",
+        "__init__",
+    ),
+    "jobs": (
+        "_asks",
+        "_budget",
+        "_outcome",
+        "_how",
+        "_order",
+        "_waiting",
+        "_job",
+        "_crew",
+        "_runtimes",
+        "_mapping",
         "__init__",
     ),
     "local": (
@@ -198,12 +213,13 @@ ORDER = {
     ),
 }
 # A user could have written it.
-ABOVE = ("_files", "commands", "files", "notebook", "otel", "outputs", "sandboxes", "web")
+ABOVE = ("_files", "commands", "files", "jobs", "notebook", "otel", "outputs", "sandboxes", "web")
 # What a module of the core imports inside a function though it stands above: a method that is called there.
 LATE = {
     "_common/plain": ("notebook/_html",),
     "calls": ("files",),
     "exceptions": ("notebook/_tracebacks",),
+    "many": ("jobs/__init__",),
     "run": ("notebook/_html",),
     "sandbox_calls": ("commands", "files"),
     "streams": ("outputs/__init__",),

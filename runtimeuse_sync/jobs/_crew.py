@@ -1,0 +1,60 @@
+"""The threads of a map."""
+
+from __future__ import annotations
+
+import threading
+from queue import Empty, SimpleQueue
+from typing import Callable, Optional
+
+Work = Callable[[], object]
+
+# Seconds that a thread waits for more before it ends: one that has ended would have to be started again.
+_LINGER = 1.0
+
+
+class Crew:
+    """Threads that do what they are given: as many as are needed at once, and none that has nothing to do."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._given: SimpleQueue[Optional[Work]] = SimpleQueue()
+        self._idle = 0  # threads that wait, less what is already given to them; guarded by _lock
+        self._is_ended = False
+
+    def do(self, work: Work) -> None:
+        """Have a thread do ``work``, which must not raise."""
+        with self._lock:
+            if self._idle:
+                self._idle -= 1
+                self._given.put(work)
+                return
+        threading.Thread(target=self._serve, args=(work,), name="runtimeuse-map", daemon=True).start()
+
+    def end(self) -> None:
+        """Let each thread end once it has nothing to do."""
+        with self._lock:
+            self._is_ended = True
+            for _ in range(self._idle):
+                self._given.put(None)
+            self._idle = 0
+
+    def _serve(self, work: Optional[Work]) -> None:
+        while work is not None:
+            work()
+            work = None  # nothing is kept alive by who waits
+            with self._lock:
+                if self._is_ended:
+                    return
+                self._idle += 1
+            work = self._next()
+
+    def _next(self) -> Optional[Work]:
+        """What there is to do; None if there is nothing for a while."""
+        while True:
+            try:
+                return self._given.get(timeout=_LINGER)
+            except Empty:
+                with self._lock:
+                    if self._given.empty():
+                        self._idle -= 1
+                        return None

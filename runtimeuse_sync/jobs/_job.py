@@ -1,0 +1,248 @@
+"""``Job``: one prompt in the background."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, wait
+from contextvars import copy_context
+from typing import Any, Generic, Literal, Optional, Union
+
+import attrs
+
+from .. import (
+    AgentRuntimeError,
+    AgentRuntimeMessageInterface,
+    CancelledException,
+    HeartbeatMessageInterface,
+    QueryResult,
+    Run,
+    Usage,
+)
+from ._asks import RefusedRun
+from ._outcome import OutputT
+from ._waiting import END_WAIT, IMPATIENT_END_WAIT, step
+
+
+@attrs.frozen(kw_only=True)
+class JobStatus:
+    """How it is with a job.
+
+    Attributes:
+        state (str): ``"waiting"`` until there is a connection, then ``"running"``; in the end ``"done"``, ``"failed"``
+            or ``"cancelled"``.
+        phase (str or None): what the runtime is doing, as its last heartbeat said (since runtime 0.14.1).
+        elapsed_seconds (float): since it was submitted, or until its end.
+
+    >>> str(JobStatus(state="running", phase="agent", elapsed_seconds=75.2))
+    'running (agent), 75 s'
+    """
+
+    state: Literal["waiting", "running", "done", "failed", "cancelled"]
+    phase: Optional[str] = None
+    elapsed_seconds: float
+
+    def __str__(self) -> str:
+        phase = f" ({self.phase})" if self.phase else ""
+        return f"{self.state}{phase}, {self.elapsed_seconds:.0f} s"
+
+
+class Job(Future[QueryResult[OutputT]], Generic[OutputT]):
+    """A prompt that is asked in the background, from ``Client.submit``.
+
+    It is a ``concurrent.futures.Future``: ``result(timeout)``, ``exception(timeout)``, ``add_done_callback``, and
+    ``wait`` and ``as_completed`` of ``concurrent.futures`` are those of the standard library. A job that was cancelled,
+    by whom ever, raises ``concurrent.futures.CancelledError``. It belongs to the process that submitted it.
+
+    >>> job = client.submit("hello")
+    >>> [type(message).__name__ for message in job.messages()]
+    ['AssistantMessageInterface', 'ResultMessageInterface']
+    >>> job.result().output, job.status.state
+    ('hello', 'done')
+    """
+
+    def __init__(self, run: Union[Run[Any], RefusedRun], *, keeps_messages: bool = True) -> None:
+        super().__init__()
+        self._run = run
+        self._keeps_messages = keeps_messages
+        self._log: list[AgentRuntimeMessageInterface] = []  # only ever added to, by the thread that works
+        self._news = threading.Condition()
+        self._phase: Optional[str] = None
+        self._began, self._ended = time.monotonic(), 0.0
+        self._process = os.getpid()
+        if keeps_messages:
+            self.add_done_callback(_wake_readers)  # the first one: those of others may read
+
+    def __repr__(self) -> str:
+        return f"<Job: {self.status}>"
+
+    # --- asked from any thread ----------------------------------------------------------------------
+
+    @property
+    def status(self) -> JobStatus:
+        """How it is with the job, now.
+
+        >>> client.submit("hello").status.state in ("waiting", "running", "done")
+        True
+        """
+        is_over = self.done()  # looked at first: an end is final
+        now = self._ended if is_over else time.monotonic()
+        phase = None if is_over else self._phase
+        return JobStatus(state=self._how_it_is(is_over), phase=phase, elapsed_seconds=now - self._began)
+
+    def _how_it_is(self, is_over: bool) -> Literal["waiting", "running", "done", "failed", "cancelled"]:
+        if not is_over:
+            return "running" if self._run.was_opened else "waiting"
+        if self.cancelled():
+            return "cancelled"
+        return "done" if self.exception() is None else "failed"
+
+    @property
+    def usage(self) -> Usage:
+        """What it took, as far as the runtime tells, and it tells at the end; also of a failure.
+
+        >>> client.submit("hello").usage.cost_usd
+        """
+        has_error = self.done() and not self.cancelled()
+        error = self.exception() if has_error else None
+        return self._run.usage + (error.usage if isinstance(error, AgentRuntimeError) else Usage())
+
+    @property
+    def was_opened(self) -> bool:
+        """Whether a connection has come about: as long as not, nothing has been sent.
+
+        >>> job = client.submit("hello")
+        >>> _ = job.result()
+        >>> job.was_opened
+        True
+        """
+        return self._run.was_opened
+
+    def messages(self) -> Iterator[AgentRuntimeMessageInterface]:
+        """The messages so far, and then each as it comes, until the job's end.
+
+        Any number may read, each from the first; they are kept as long as the job is. How it ended, ``result`` tells.
+
+        >>> job = client.submit("hello")
+        >>> len(list(job.messages())), len(list(job.messages()))
+        (2, 2)
+        """
+        position, is_over = 0, False
+        while not is_over:
+            with self._news:
+                while len(self._log) <= position and not self.done():
+                    self._news.wait(step(None))
+            is_over = self.done()  # before the last look at what has come
+            news = self._log[position:]
+            yield from news
+            position += len(news)
+
+    def running(self) -> bool:
+        """Whether it has a connection, and is not over.
+
+        >>> job = client.submit("hello")
+        >>> _ = job.result()
+        >>> job.running()
+        False
+        """
+        return not self.done() and self._run.was_opened
+
+    def cancel(self) -> bool:
+        """Cancel it and tell the runtime, at once and without waiting; returns False if it has ended otherwise.
+
+        It has ended when the runtime has stopped, or after five seconds. If its result comes first, it is done after
+        all.
+
+        >>> job = client.submit("hello")
+        >>> _ = job.result()
+        >>> job.cancel()
+        False
+        """
+        if self.done():
+            return self.cancelled()
+        if self.is_inherited:
+            return False
+        self._run.cancel()
+        return True
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this is a forked child of the process that it belongs to, which alone can cancel it.
+
+        >>> client.submit("hello").is_inherited
+        False
+        """
+        return self._process != os.getpid()
+
+    # --- on its own thread --------------------------------------------------------------------------
+
+    def work(self) -> None:
+        """Ask, to the end. Called once, by the thread that the job is given."""
+        try:
+            result = self._ask()
+        except CancelledException:
+            self._ended = time.monotonic()
+            # It was pending all the while, for a Future that runs cannot be cancelled any more.
+            super().cancel()
+            self.set_running_or_notify_cancel()
+        except BaseException as error:  # noqa: BLE001 - it is raised by result()
+            self._ended = time.monotonic()
+            self.set_exception(error)
+        else:
+            self._ended = time.monotonic()
+            self.set_result(result)
+
+    def _ask(self) -> QueryResult[Any]:
+        with self._run as run:
+            for message in run:
+                self._take(message)
+        answer = run.result
+        result = QueryResult[Any](data=answer.data, metadata=answer.metadata)
+        result.output = answer.output
+        return result
+
+    def _take(self, message: AgentRuntimeMessageInterface) -> None:
+        if isinstance(message, HeartbeatMessageInterface):
+            self._phase = message.phase
+        if self._keeps_messages:
+            self._log.append(message)
+            _wake_readers(self)
+
+
+def _wake_readers(job: Any) -> None:
+    with job._news:
+        job._news.notify_all()
+
+
+def begin(run: Run[Any], live: set[Job[Any]]) -> Job[Any]:
+    """A job on a thread of its own, in ``live`` until its end.
+
+    >>> begin(client.stream("hello"), set()).result().output
+    'hello'
+    """
+    job: Job[Any] = Job(run)
+    live.add(job)
+    job.add_done_callback(live.discard)
+    thread = threading.Thread(target=copy_context().run, args=(job.work,), name="runtimeuse-job", daemon=True)
+    try:
+        thread.start()
+    except BaseException:
+        live.discard(job)
+        raise
+    return job
+
+
+def end(jobs: Iterable[Job[Any]], *, is_impatient: bool) -> None:
+    """Cancel what runs of ``jobs``, and wait for its end, for some seconds.
+
+    >>> job = client.submit("hello")
+    >>> end([job], is_impatient=False)
+    >>> job.done()
+    True
+    """
+    own = [job for job in list(jobs) if not job.is_inherited]
+    for job in own:
+        job.cancel()
+    wait(own, IMPATIENT_END_WAIT if is_impatient else END_WAIT)
