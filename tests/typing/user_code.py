@@ -10,6 +10,7 @@ import logging
 import ssl
 import threading
 from collections.abc import Iterator
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, TypedDict, Union
@@ -52,6 +53,7 @@ from runtimeuse_sync import (
     Usage,
 )
 from runtimeuse_sync.commands import CompletedCommand
+from runtimeuse_sync.jobs import Budget, Job, Outcome, Progress
 from runtimeuse_sync.local import LocalRuntime
 from runtimeuse_sync.outputs import output_schema
 from runtimeuse_sync.sandboxes import Endpoint, Sandbox, connected
@@ -325,6 +327,38 @@ def json_both_ways(result: QueryResult) -> None:
     assert_type(result.to_dict(), dict[str, Any])
     assert_type(QueryResult.from_dict(result.to_dict()), QueryResult)
     assert_type(CommandResultItem.from_dict({}), CommandResultItem)
+
+
+def jobs_and_maps(client: Client, others: list[Client]) -> None:
+    with client as same:
+        assert_type(same, Client)
+        job = same.submit("Count.", timeout=60)
+        assert_type(job.result(timeout=5).output, Union[str, dict[str, Any]])
+        typed = same.submit("Count.", QueryOptions(), output_type=Stats, output_repairs=1)
+        assert_type(typed, Job[Stats])
+        assert_type(typed.result().output, Stats)
+        assert_type(same.submit("Count.", output_type=list[Stats]).result().output, list[Stats])
+        assert_type(same.submit("Count.", output_type={"type": "object"}).result().output, Any)
+        for message in job.messages():
+            assert_type(message, AgentRuntimeMessageInterface)
+        for done in as_completed([job, same.submit("Again.")]):
+            assert_type(done.result().output, Union[str, dict[str, Any]])
+        print(job.status.state == "running", job.usage.cost_usd, job.cancel())
+    for outcome in client.map(["1", "2"], at_once=4, budget=Budget(cost_usd=5), rate=0.5, model="large"):
+        assert_type(outcome.output, Union[str, dict[str, Any]])
+    for counted in client.map(iter(["1"]), output_type=Stats, clients=others, when_stopped="wait"):
+        assert_type(counted, Outcome[Stats])
+        assert_type(counted.result, Optional[QueryResult[Stats]])
+        assert_type(counted.output.files, int)
+        print(counted.index, counted.prompt, counted.error, counted.usage, counted.duration)
+    client.map(["1"], on_progress=on_progress).close()
+    client.map(["1"], at_once="4")  # type: ignore[call-overload]
+    client.map([1])  # type: ignore[list-item]
+    client.submit("1", at_once=4)  # type: ignore[call-overload]
+
+
+def on_progress(progress: Progress) -> None:
+    print(progress.done, progress.total, progress.rate, progress.seconds_left)
 
 
 def mistakes(client: Client) -> None:
