@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import socket
 import statistics
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Callable
+
+import pytest
 
 from runtimeuse_sync import InvocationMessage
 
@@ -48,3 +54,15 @@ def port_without_listener() -> Iterator[int]:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield taken.getsockname()[1]
+
+
+def load_program(path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A program of the examples as a module, its client one for ``url``."""
+    monkeypatch.setenv("RUNTIME_URL", url)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, path.stem, module)
+    spec.loader.exec_module(module)
+    return module

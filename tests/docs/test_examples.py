@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -17,6 +16,8 @@ import pytest
 
 from runtimeuse_sync import AssistantMessageInterface, CancelMessage, InvocationMessage
 from runtimeuse_sync.testing import Reply, ScriptedRuntime, generation
+
+from ..support import load_program
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TRIED = {
@@ -105,14 +106,7 @@ def test_notebook(url: str) -> None:
 
 def load(name: str, url: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The example as a module, its client one for ``url``."""
-    monkeypatch.setenv("RUNTIME_URL", url)
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, module)
-    spec.loader.exec_module(module)
-    return module
+    return load_program(EXAMPLES / f"{name}.py", url, monkeypatch)
 
 
 def message_types(lines: str) -> list[str]:
