@@ -39,6 +39,7 @@ NEEDS = {
     "runtimeuse_sync/otel": "opentelemetry.trace",
     "runtimeuse_sync/outputs": "msgspec",
     "runtimeuse_sync/testing": "websockets",
+    "tests/browser": "selenium",
     "tests/conformance": "kosoku",
     "tests/gevent": "gevent",
     "tests/hosts": "gunicorn",

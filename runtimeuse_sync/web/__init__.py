@@ -11,6 +11,6 @@ In Starlette, FastAPI and Django under ASGI::
 """
 
 from ._asynchronous import AsyncStream
-from ._encoding import NDJSON_HEADERS, SSE_HEADERS, EncodedRun, ndjson, sse
+from ._encoding import NDJSON_HEADERS, SSE_HEADERS, EncodedRun, ndjson, sse, sse_event
 
-__all__ = ["NDJSON_HEADERS", "SSE_HEADERS", "AsyncStream", "EncodedRun", "ndjson", "sse"]
+__all__ = ["NDJSON_HEADERS", "SSE_HEADERS", "AsyncStream", "EncodedRun", "ndjson", "sse", "sse_event"]

@@ -166,8 +166,24 @@ def _failure(error: Exception) -> dict[str, Any]:
 
 
 def _event(number: int, record: Record) -> str:
-    if record is None:
-        return ": alive\n\n"
+    return ": alive\n\n" if record is None else sse_event(number, record)
+
+
+def sse_event(number: int, record: Mapping[str, Any]) -> str:
+    """One server-sent event, for who writes a stream of his own: what was kept of a run, for one.
+
+    A browser that connects again sends the number of the last event that it has got, as ``Last-Event-ID``.
+
+    Args:
+        number (int): the event's id.
+        record (Mapping): its data, with a ``message_type``, which is the event's type.
+
+    >>> print(sse_event(7, {"message_type": "artifact", "name": "report\\n.csv"}), end="")
+    id: 7
+    event: artifact
+    data: {"message_type":"artifact","name":"report\\n.csv"}
+    <BLANKLINE>
+    """
     name = re.sub(r"[^\w.-]", "_", record["message_type"], flags=re.ASCII)
     return f"id: {number}\nevent: {name}\ndata: {_to_json(record)}\n\n"
 
