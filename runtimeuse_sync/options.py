@@ -130,9 +130,9 @@ class _RequestOptions:
         >>> ExecuteCommandsOptions(secrets_to_redact=["s3cret"]).redacted(["key=s3cret"])
         ['key=[REDACTED]']
         """
-        from ._common.redaction import Redactor  # most calls need none
+        from ._common.redaction import ShownRedactor  # most calls need none
 
-        redacted: ValueT = Redactor(self.secrets_to_redact).value(value)
+        redacted: ValueT = ShownRedactor(self.secrets_to_redact).value(value)
         return redacted
 
     def _fields_of(self, cls: type) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from typing import Any, Callable, Optional
 
 import attrs
 
+from .words import harmless
+
 MARK = "[REDACTED]"
 
 # The wire's own words. A secret that happens to read "text" must not break the protocol.
@@ -106,6 +108,23 @@ class Redactor:
         # A number that the protocol types as one (an exit code, a duration) stays one.
         free = {k: v for k, v in fields.items() if k not in _VOCABULARY and not isinstance(v, (int, float))}
         return attrs.evolve(message, **{name: self.value(item) for name, item in free.items()})
+
+
+class ShownRedactor(Redactor):
+    r"""A redactor of what is shown: made harmless, a text must not come to hold a secret that it did not hold before.
+
+    >>> ShownRedactor(["s3cret"]).text("key=s3\x1b[0mcret"), Redactor(["s3cret"]).text("key=s3\x1b[0mcret")
+    ('key=[REDACTED]', 'key=s3\x1b[0mcret')
+    """
+
+    def text(self, text: str) -> str:
+        """``text`` without the secrets, and harmless if it would have one in it then."""
+        redacted = super().text(text)
+        for keep_lines in (True, False):
+            shown = harmless(redacted, keep_lines=keep_lines)
+            if _holds_any(shown, self.secrets):
+                redacted = super().text(shown)
+        return redacted
 
 
 def _items(container: Any) -> Iterator[tuple[Any, Any]]:

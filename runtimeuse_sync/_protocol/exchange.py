@@ -21,7 +21,7 @@ from typing import Any, Optional
 import attrs
 
 from .. import messages as m
-from .._common.redaction import Redactor
+from .._common.redaction import ShownRedactor
 from ..exceptions import AgentRuntimeError, ProtocolError, RuntimeUseError
 from .codec import RawResult, UnknownMessage
 
@@ -206,7 +206,7 @@ class Exchange:
         return reported
 
     def _reported(self, message: m.ErrorMessageInterface, result: Any) -> AgentRuntimeError:
-        redactor = Redactor(self.secrets)
+        redactor = ShownRedactor(self.secrets)
         return AgentRuntimeError(redactor.text(message.error), redactor.value(message.metadata), result)
 
     def _require(self, *states: State) -> None:

@@ -89,8 +89,8 @@ def _descendants(pid: int) -> list[str]:
 
 
 @contextmanager
-def runtime_process(options: str = "", setup: str = "") -> Iterator[RuntimeProcess]:
-    """Start one; at the end it is gone, however it went."""
+def runtime_process(options: str = "", setup: str = "", seconds: float = 600) -> Iterator[RuntimeProcess]:
+    """Start one; at the end it is gone, however it went, and after so many seconds in any case."""
     with tempfile.NamedTemporaryFile() as errors:
         process = subprocess.Popen(
             [sys.executable, "-X", "dev", "-c", _PROGRAM.format(options=options, setup=setup)],
@@ -99,7 +99,7 @@ def runtime_process(options: str = "", setup: str = "") -> Iterator[RuntimeProce
             stderr=errors,
             text=True,
         )
-        watchdog = threading.Timer(600, process.kill)
+        watchdog = threading.Timer(seconds, process.kill)
         watchdog.start()
         try:
             with process:

@@ -26,7 +26,9 @@ from runtimeuse_sync.testing import Peer, ScriptedRuntime
 from ..support import text_result
 
 SECRET = "s3cret"
-ERROR = {"message_type": "error_message", "error": f"no {SECRET}", "metadata": {"at": [SECRET]}}
+# What would show the secret once it was made harmless.
+SPLIT = "no s3\x1b[0mcr\0et"
+ERROR = {"message_type": "error_message", "error": SPLIT, "metadata": {"at": [SECRET, SPLIT]}}
 SECRETS = {"secrets_to_redact": [SECRET], "timeout": 30}
 CALLS: dict[str, Callable[[Client, Path], Any]] = {
     "upload": lambda client, folder: client.upload(folder, "/tmp/there", **SECRETS),  # type: ignore[arg-type]
@@ -50,7 +52,7 @@ def refuse(peer: Peer) -> None:
 
 def fail(peer: Peer) -> None:
     command = peer.expect(CommandExecutionMessage).commands[0].command
-    results = [{"command": command, "exit_code": 1, "stdout": f"no {SECRET}"}]
+    results = [{"command": command, "exit_code": 1, "stdout": SPLIT}]
     peer.send({"message_type": "command_execution_result_message", "results": results})
 
 

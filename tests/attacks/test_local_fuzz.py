@@ -197,7 +197,7 @@ def has_calmed_down(runtime: RuntimeProcess, threads: int, descriptors: int) -> 
 def test_a_client_that_says_anything(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     record_property("seed", SEED)
     (tmp_path / "out").mkdir()
-    with runtime_process(options="heartbeat_interval=0.05") as runtime:
+    with runtime_process(options="heartbeat_interval=0.05", seconds=SECONDS + 600) as runtime:
         threads, descriptors = runtime.threads, runtime.descriptors
         fuzzers = [Fuzzer(runtime.port, tmp_path, SEED + n) for n in range(CLIENTS)]
         deadline = time.monotonic() + SECONDS
