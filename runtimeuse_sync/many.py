@@ -205,7 +205,8 @@ class ManyRuns(SandboxCalls):
                 failure stops the map, and is raised in the end.
             when_stopped (str): what becomes of the runs that have begun when the map is stopped by the budget's end, a
                 failure, Ctrl-C, or a run that was cancelled by others: ``"cancel"`` (the default) or ``"wait"``. No
-                other is begun, and the outcomes that there are still come. A second Ctrl-C cancels in any case.
+                other is begun, what has come is still yielded, and what there is to raise comes last. A second
+                Ctrl-C ends all of it at once.
             on_progress: called with a ``Progress`` behind each outcome, on the thread of the loop.
             budget (Budget or None): stops the map once so much has been used. Default None: no limit.
             rate (float or None): how many may begin in a second, evenly spread; below 1 is possible. Default: no limit.

@@ -12,6 +12,7 @@ import click
 from ._endings import INTERRUPTED
 from ._screen import PROGRAM
 from ._streams import mend_streams
+from .batch import batch
 from .cp import cp
 from .demo import demo
 from .execute import execute
@@ -29,7 +30,7 @@ def app() -> None:
     """Run agents and commands on a runtimeuse runtime, or host one."""
 
 
-for command in (serve, invoke, execute, cp, wait, demo):
+for command in (serve, invoke, batch, execute, cp, wait, demo):
     app.add_command(command)
 
 

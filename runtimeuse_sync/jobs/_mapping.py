@@ -171,9 +171,9 @@ class _Mapping:
         except Empty:
             return None
         except KeyboardInterrupt as error:
-            if self._how.when_stopped == "cancel" or self._is_stopped:
+            if self._is_stopped:
                 raise
-            self._stop(error)
+            self._stop(error)  # raised behind what there is: it may have been paid for
             return None
 
     def _pause(self) -> Optional[float]:
