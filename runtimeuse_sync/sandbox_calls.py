@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
 from .calls import Calls
-from .keywords import ExecuteCommandsKeywords, execute_commands_options
-from .options import OnCommandOutputCallback
+from .options import ExecuteCommandsKeywords, OnCommandOutputCallback, execute_commands_options
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

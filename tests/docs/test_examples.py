@@ -42,6 +42,13 @@ def test_every_example_is_tried_and_listed() -> None:
     assert [name for name in TRIED if f"``{name}.py``" not in listed] == []
 
 
+def test_every_example_of_a_sandbox_is_shown() -> None:
+    page = (EXAMPLES.parent / "docs" / "sandboxes.rst").read_text(encoding="utf-8")
+    programs = sorted((EXAMPLES / "sandboxes").glob("*.py"))
+    assert len(programs) == 6
+    assert [path.name for path in programs if f"literalinclude:: ../examples/sandboxes/{path.name}\n" not in page] == []
+
+
 # --- programs ---------------------------------------------------------------------------------------
 
 

@@ -54,7 +54,7 @@ from runtimeuse_sync import (
 )
 from runtimeuse_sync.commands import CompletedCommand
 from runtimeuse_sync.jobs import Budget, Job, Outcome, Progress
-from runtimeuse_sync.local import LocalRuntime
+from runtimeuse_sync.local import ClaudeAgent, CodexAgent, LocalRuntime, NodeRuntime
 from runtimeuse_sync.outputs import output_schema
 from runtimeuse_sync.sandboxes import Endpoint, Sandbox, connected
 
@@ -390,3 +390,18 @@ def sandboxes(sandbox: Sandbox) -> None:
         with connected(each, ready_timeout=None, connect_timeout=5) as client:
             assert_type(client, Client)
     connected(threading.Lock())  # type: ignore[arg-type]
+
+
+def node_runtime() -> None:
+    with NodeRuntime("--agent", "claude", command="npx -y runtimeuse", env={"A": "b"}) as runtime:
+        assert_type(runtime, NodeRuntime)
+        assert_type(runtime.output, str)
+    with connected(NodeRuntime(cwd=Path("."))) as client:
+        assert_type(client, Client)
+    NodeRuntime(port="8080")  # type: ignore[arg-type]
+
+
+def known_agents() -> None:
+    LocalRuntime(ClaudeAgent("--permission-mode", "acceptEdits", cwd="."))
+    LocalRuntime(CodexAgent(program="/opt/codex"))
+    ClaudeAgent(["-p"])  # type: ignore[arg-type]
