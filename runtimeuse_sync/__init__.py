@@ -4,12 +4,14 @@
 ``client``          ``Client``: the configuration of a connection, and calls that open one each
 ``session``         ``Session``: one connection for several requests
 ``streams``         the streams that both have: one request as an iterator
-``calls``           the calls that both have: streams that are run to their end
+``invoking``        ``invoke``, which both have: a stream that is run to its end
+``calls``           the other calls that both have
 ``sandbox_calls``   what both do in a sandbox beside asking its agent
 ``many``            what a client does with many prompts
 ``run``             ``Run``: one request under way
 ``typed_run``       ``TypedRun``: one whose answer is of a type, asked for until it fits
 ``options``         what a call can be told
+``keywords``        the same as keywords of a call
 ``observers``       who is told what calls do
 ``messages``        what travels, and what the calls return
 ``usage``           ``Usage``: tokens, cost and time

@@ -18,9 +18,10 @@ from ._call.readiness import wait_until_ready
 from ._common.tracebacks import hides_arguments, made_without_a_trace
 from ._common.validation import check_is_cancelled, check_list_of, check_logger, check_seconds, check_type
 from ._connection.settings import ConnectionSettings, by_name, changed
+from .keywords import QueryKeywords, query_options
 from .many import ManyRuns
 from .observers import Observer
-from .options import IsCancelledCallback, Logger, QueryKeywords, QueryOptions, query_options
+from .options import IsCancelledCallback, Logger, QueryOptions
 from .session import Session
 from .transports import Transport, WebSocketTransport
 

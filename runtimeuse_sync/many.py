@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Callable, Literal, Optional, TypeVar, Union, overload
 
-from .options import QueryKeywords, QueryOptions, query_options
+from .keywords import QueryKeywords, query_options
+from .options import QueryOptions
 from .sandbox_calls import SandboxCalls
 
 OutputT = TypeVar("OutputT")

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
 from .calls import Calls
-from .options import ExecuteCommandsKeywords, OnCommandOutputCallback, execute_commands_options
+from .keywords import ExecuteCommandsKeywords, execute_commands_options
+from .options import OnCommandOutputCallback
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

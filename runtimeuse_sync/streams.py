@@ -13,16 +13,8 @@ from ._call.arguments import check_invocation, checked_commands
 from ._call.callbacks import Callbacks
 from ._call.lending import Lender
 from ._common.tracebacks import hides_arguments
-from .options import (
-    CallOptions,
-    ExecuteCommandsKeywords,
-    ExecuteCommandsOptions,
-    QueryKeywords,
-    QueryOptions,
-    StreamKeywords,
-    execute_commands_options,
-    query_options,
-)
+from .keywords import ExecuteCommandsKeywords, QueryKeywords, StreamKeywords, execute_commands_options, query_options
+from .options import CallOptions, ExecuteCommandsOptions, QueryOptions
 from .run import Run
 from .typed_run import TypedRun
 

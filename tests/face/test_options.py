@@ -13,15 +13,8 @@ import pytest
 
 from runtimeuse_sync import Client
 from runtimeuse_sync import messages as m
-from runtimeuse_sync.options import (
-    CallOptions,
-    ExecuteCommandsKeywords,
-    ExecuteCommandsOptions,
-    QueryKeywords,
-    QueryOptions,
-    execute_commands_options,
-    query_options,
-)
+from runtimeuse_sync.keywords import ExecuteCommandsKeywords, QueryKeywords, execute_commands_options, query_options
+from runtimeuse_sync.options import CallOptions, ExecuteCommandsOptions, QueryOptions
 
 BOTH = [functools.partial(QueryOptions, system_prompt="s"), ExecuteCommandsOptions]
 each_class = pytest.mark.parametrize("options", BOTH, ids=["QueryOptions", "ExecuteCommandsOptions"])
