@@ -27,6 +27,7 @@
 ``sandboxes``       above the core: a client of what is started for it and closed at the end
 ``jobs``            above the core: runs in the background, and many at once
 ``otel``            above the core: calls as OpenTelemetry traces and metrics (an extra)
+``artifacts``       above the core: artifacts in a bucket
 ``web``             above the core: runs as web responses
 ``notebook``        above the core: what notebooks show
 ``local``           an agent runtime in Python (an extra)

@@ -10,10 +10,13 @@ import ast
 import re
 import textwrap
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Callable
 
 import pytest
+
+from ..moto_server import bucket
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.rst", *sorted((ROOT / "docs").glob("*.rst"))]
@@ -40,9 +43,22 @@ def of_pages(what: Callable[[Path], object]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES if what(page)])
 
 
+@pytest.fixture
+def services(page: Path) -> Iterator[None]:
+    """What a page's programs need beside a runtime."""
+    needs_bucket = "import S3Artifacts" in page.read_text(encoding="utf-8")
+    with bucket() if needs_bucket else nullcontext():
+        yield
+
+
 @of_pages(programs)
 def test_programs_do_what_is_said(
-    page: Path, url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    page: Path,
+    services: None,
+    url: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "__main__", "url": url}

@@ -43,6 +43,7 @@ ORDER = {
         # The core ends here: what follows is written against its public names, or needs an extra.
         "notebook",
         "_files",
+        "artifacts",
         "commands",
         "files",
         "otel",
@@ -110,6 +111,7 @@ ORDER = {
     ),
     "otel": ("_names", "_attributes", "_spans", "_telemetry", "__init__"),
     "web": ("_encoding", "_asynchronous", "__init__"),
+    "artifacts": ("_stored", "_s3", "_obstore", "__init__"),
     "outputs": (
         "_faults",
         "_nodes",
@@ -218,7 +220,7 @@ ORDER = {
     ),
 }
 # A user could have written it.
-ABOVE = ("_files", "commands", "files", "jobs", "notebook", "otel", "outputs", "sandboxes", "web")
+ABOVE = ("_files", "artifacts", "commands", "files", "jobs", "notebook", "otel", "outputs", "sandboxes", "web")
 # What a module of the core imports inside a function though it stands above: a method that is called there.
 LATE = {
     "_common/plain": ("notebook/_html",),

@@ -52,6 +52,7 @@ from runtimeuse_sync import (
     TextResult,
     Usage,
 )
+from runtimeuse_sync.artifacts import S3Artifacts, StoredArtifact
 from runtimeuse_sync.commands import CompletedCommand
 from runtimeuse_sync.jobs import Budget, Job, Outcome, Progress
 from runtimeuse_sync.local import ClaudeAgent, CodexAgent, LocalRuntime, NodeRuntime
@@ -321,6 +322,13 @@ def files(client: Client) -> None:
     assert_type(answer, QueryResult[Stats])
     assert_type(answer.usage + answer.usage, Usage)
     assert_type(answer.usage.cost_usd, Optional[float])
+
+
+def artifacts_in_a_bucket(client: Client) -> None:
+    with S3Artifacts("bucket", prefix="runs/{source_id}") as artifacts:
+        client.query("Draw.", artifacts_dirs=["/out"], on_artifact_upload_request=artifacts)
+        assert_type(artifacts.wait(timeout=60), dict[str, StoredArtifact])
+        assert_type(artifacts.download_to(Path("out")), dict[str, Path])
 
 
 def json_both_ways(result: QueryResult) -> None:
