@@ -19,6 +19,7 @@ from .cancelling import Canceller
 from .channel import Channel
 from .conversions import as_result, as_upload_result
 from .limits import Limits
+from .lost import is_normal_end, second_request_refused
 from .ticker import Ticker
 
 # How many unknown message types are remembered as logged, for each connection.
@@ -202,7 +203,7 @@ class RequestLoop:
             self.exchange.disconnect(error)
             return
         error.__traceback__ = None  # of the inbox's frames, which would keep the connection alive
-        if self.exchange.state is State.DRAINING and not _is_normal_end(error):
+        if self.exchange.state is State.DRAINING and not is_normal_end(error):
             # Not the error's text: a peer's reason is its own words.
             name = type(error).__name__
             self._logger.warning("%s while artifacts were awaited; some may be missing", name)
@@ -212,8 +213,8 @@ class RequestLoop:
         if isinstance(error, ConnectionFailedError) and self._limits.is_over:
             # The call's timeout bounds connecting as well; which of the two clocks strikes first is chance.
             return self._limits.timed_out()
-        if isinstance(error, ConnectionLostError) and _is_normal_end(error) and self._channel.requests > 1:
-            return _second_request_refused(error)
+        if isinstance(error, ConnectionLostError) and is_normal_end(error) and self._channel.requests > 1:
+            return second_request_refused(error)
         return error
 
     # --- what messages ask for ----------------------------------------------------------------------
@@ -286,19 +287,3 @@ def _weakly(method: Callable[[], None]) -> Callable[[], None]:
             alive()
 
     return call_if_alive
-
-
-def _is_normal_end(error: RuntimeUseError) -> bool:
-    """Whether the peer closed as peers do that are done: 1000 and 1001, or without a code."""
-    return isinstance(error, ConnectionLostError) and error.code in (1000, 1001, 1005)
-
-
-def _second_request_refused(error: ConnectionLostError) -> ConnectionLostError:
-    """What it mostly means when a runtime closes upon the second request of a session."""
-    explained = ConnectionLostError(
-        code=error.code,
-        reason="the runtime closed it; runtimes before 0.11 serve one request a connection: open a session for "
-        "each, or call the client itself",
-    )
-    explained.__cause__ = error
-    return explained

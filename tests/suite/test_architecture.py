@@ -105,6 +105,7 @@ ORDER = {
         "lock",
         "lending",
         "cancelling",
+        "lost",
         "request_loop",
         "stderr_tail",
         "readiness",
