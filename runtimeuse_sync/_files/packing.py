@@ -42,19 +42,29 @@ def entries(source: str, ignore: str) -> list[Entry]:
     lines = [line for line in ignore.splitlines() if line.strip() and not line.startswith("#")]
     patterns = [Pattern(line) for line in reversed(lines)]
     # A link to the source itself is its user's own way to name it.
-    return list(_walk(source, (), os.stat(source), patterns))
+    return list(_walk(source, os.stat(source), patterns))
 
 
-def _walk(path: str, names: tuple[str, ...], status: os.stat_result, patterns: Sequence[Pattern]) -> Iterator[Entry]:
-    yield _entry(path, names, status)
-    if not stat.S_ISDIR(status.st_mode):
-        return
+def _walk(source: str, status: os.stat_result, patterns: Sequence[Pattern]) -> Iterator[Entry]:
+    """Each folder before what is in it, by names."""
+    waiting: list[tuple[str, tuple[str, ...]]] = [(source, ())]
+    while waiting:
+        path, names = waiting.pop()
+        if names:
+            status = os.stat(path, follow_symlinks=False)
+        yield _entry(path, names, status)
+        if stat.S_ISDIR(status.st_mode):
+            waiting += _children(path, names, patterns)
+
+
+def _children(path: str, names: tuple[str, ...], patterns: Sequence[Pattern]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What is in a folder and not ignored, the last one first."""
     with os.scandir(path) as found:
-        children = sorted(found, key=lambda child: child.name)
+        children = sorted(found, key=lambda child: child.name, reverse=True)
     for child in children:
         below = (*names, child.name)
         if not _is_ignored(below, patterns, is_folder=child.is_dir(follow_symlinks=False)):
-            yield from _walk(child.path, below, os.stat(child.path, follow_symlinks=False), patterns)
+            yield child.path, below
 
 
 def _is_ignored(names: Sequence[str], patterns: Sequence[Pattern], *, is_folder: bool) -> bool:

@@ -20,6 +20,9 @@ from .sandbox import SandboxError
 # Bytes of a name, and of the records that may hold one. Paths of all systems are shorter.
 _LONGEST_NAME = 64 * 1024
 
+# Folders in one another. Those who remove a tree, or move it, may do so by recursion.
+_DEEPEST = 200
+
 _CHUNK = 256 * 1024
 
 # What stands for a name that does not fit in a header: GNU's way, and POSIX's.
@@ -77,14 +80,15 @@ def unpack(stream: Iterator[bytes], root: Path, *, max_files: int) -> Unpacked:
         OSError: if the disk does not take it.
     """
     source = _Bytes(stream)
-    folders = []
-    for number, (info, names) in enumerate(_members(source)):
-        if number >= max_files:
-            raise SandboxError(f"the archive holds more than {max_files} files and folders (max_files)")
+    folders, made = [], 0
+    for info, names in _members(source):
         path = root.joinpath(*names)
+        is_folder = info.type == tarfile.DIRTYPE
         try:
-            if info.type == tarfile.DIRTYPE:
-                path.mkdir(parents=True, exist_ok=True)
+            made += 1 + _make_folders(path if is_folder else path.parent)
+            if made > max_files:
+                raise SandboxError(f"the archive holds more than {max_files} files and folders (max_files)")
+            if is_folder:
                 folders.append((names, info.mode & 0o777))
             else:
                 _write(source, path, info)
@@ -92,6 +96,17 @@ def unpack(stream: Iterator[bytes], root: Path, *, max_files: int) -> Unpacked:
             raise SandboxError("the archive holds one path twice") from None
     source.drain()
     return Unpacked(folders)
+
+
+def _make_folders(path: Path) -> int:
+    """Make the folder ``path`` and those above it; how many there were not yet beside the folder itself."""
+    missing = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for folder in reversed(missing):
+        folder.mkdir()
+    return max(0, len(missing) - 1)
 
 
 def _members(source: _Bytes) -> Iterator[tuple[tarfile.TarInfo, tuple[str, ...]]]:
@@ -147,11 +162,12 @@ def _checked_names(name: bytes) -> tuple[str, ...]:
     is_odd_on_windows = os.name == "nt" and any(c in text for c in "\\:")
     if text.startswith("/") or ".." in names or "\0" in text or is_odd_on_windows:
         raise SandboxError("the archive holds a path that leads out of it")
+    if len(names) > _DEEPEST:
+        raise SandboxError(f"the archive holds folders nested more than {_DEEPEST} deep")
     return names
 
 
 def _write(source: _Bytes, path: Path, info: tarfile.TarInfo) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     left = info.size
     with open(path, "xb") as file:
         while left:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
 import sys
 from pathlib import Path
 from typing import Callable
@@ -363,3 +364,15 @@ def test_an_upload_that_arrives_changed(local: Client, tmp_path: Path, monkeypat
     with pytest.raises(SandboxError, match="its checksum is another"):
         local.upload(__file__, f"{tmp_path}/there")
     assert os.listdir(tmp_path) == []
+
+
+def test_folders_nested_deeper_than_pythons_stack(local: Client, tmp_path: Path) -> None:
+    subprocess.run(["mkdir", "-p", "a/" * 1200], cwd=tmp_path, check=True)
+    try:
+        local.upload(tmp_path / "a", f"{tmp_path}/b", timeout=60)
+        assert subprocess.run(["test", "-d", "b/" + "a/" * 1199], cwd=tmp_path, check=False).returncode == 0
+        with pytest.raises(SandboxError, match="nested more than 200 deep"):
+            local.download(f"{tmp_path}/b", tmp_path / "c", timeout=60)
+        assert not (tmp_path / "c").exists()
+    finally:
+        subprocess.run(["rm", "-rf", "a", "b"], cwd=tmp_path, check=True)

@@ -84,6 +84,18 @@ def test_more_than_was_allowed(tmp_path: Path) -> None:
         unpacked(archive(member("a"), member("b"), member("c")), tmp_path, max_files=2)
 
 
+def test_folders_that_a_path_implies_are_counted(tmp_path: Path) -> None:
+    with pytest.raises(SandboxError, match="more than 10 files"):
+        unpacked(archive(*(member(f"{n}/a/b/c/d/f") for n in range(3))), tmp_path)
+
+
+def test_folders_nested_too_deep(tmp_path: Path) -> None:
+    """Which whoever makes or removes a tree by recursion could not."""
+    assert len(unpacked(archive(member("a/" * 199 + "f")), tmp_path, max_files=200)) == 200
+    with pytest.raises(SandboxError, match="nested more than 200 deep"):
+        unpacked(archive(member("a/" * 1500 + "f")), tmp_path / "other", max_files=10_000)
+
+
 def test_a_path_twice(tmp_path: Path) -> None:
     with pytest.raises(SandboxError, match="one path twice"):
         unpacked(archive(member("a"), member("a")), tmp_path)
