@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tarfile
-import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from .support import ROOT, new_environment, run
+
 PACKAGE = ROOT / "runtimeuse_sync"
 
 # Building and installing ask the package index.
@@ -23,32 +22,10 @@ CORE_DEPENDENCIES = {"attrs", "cattrs", "exceptiongroup", "typing-extensions", "
 EXTRA_MODULES = {"click", "orjson", "rich", "watchfiles", "websockets"}
 
 
-def run(*command: object, **environment: object) -> str:
-    variables = {**os.environ, **{name: str(value) for name, value in environment.items()}}
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=variables)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--outdir", directory, ROOT)
-    return directory
-
-
-@pytest.fixture(scope="module")
-def wheel(built: Path) -> Path:
-    (path,) = built.glob("*.whl")
-    return path
-
-
 @pytest.fixture(scope="module")
 def clean_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of an environment that holds the wheel and the core's dependencies alone."""
-    directory = tmp_path_factory.mktemp("clean")
-    venv.create(directory, with_pip=True)
-    python = directory / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    python = new_environment(tmp_path_factory.mktemp("clean"))
     run(python, "-m", "pip", "install", wheel)
     return python
 
