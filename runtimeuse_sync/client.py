@@ -194,8 +194,13 @@ class Client(ConnectionSettings, ManyRuns):
             cancel_poll_interval=self.cancel_poll_interval,
             drain_timeout=self.drain_timeout,
             logger=self.logger or _default_logger,
-            observers=Observers(all=tuple(self.observers), url=self._where, session_id=session_id),
+            observers=self._observers_of_calls(session_id),
         )
+
+    def _observers_of_calls(self, session_id: Optional[str]) -> Observers:
+        if not self.observers:
+            return Observers()
+        return Observers(all=tuple(self.observers), url=self._where, session_id=session_id)
 
     def _new_lender(self) -> Lender:
         return OneCallLender(self._transport, self._call_settings(), self._in_flight)

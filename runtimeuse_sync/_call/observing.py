@@ -24,7 +24,9 @@ class Observers:
     session_id: Optional[str] = None
 
     def of_call(self, request: ObservedRequest, logger: Logger) -> Observation:
-        """What tells them of a call that makes ``request``."""
+        """What tells them of a call that makes ``request``. If there are none, nothing is made that they would see."""
+        if not self.all:
+            return Observation((), None, logger)
         call = ObservedCall(request=request, url=self.url, session_id=self.session_id)
         return Observation(self.all, call, logger)
 
@@ -32,9 +34,9 @@ class Observers:
 class Observation:
     """One call and its observers. Used by the caller's thread alone."""
 
-    def __init__(self, observers: tuple[Observer, ...], call: ObservedCall, logger: Logger) -> None:
+    def __init__(self, observers: tuple[Observer, ...], call: Optional[ObservedCall], logger: Logger) -> None:
         self._observers = observers
-        self._call = call
+        self._call: Any = call  # None only if there are no observers
         self._logger = logger
         self._connection: Optional[ObservedConnection] = None
         self._complaints: set[tuple[int, str]] = set()  # an observer and a method that were logged as failing
