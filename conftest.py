@@ -172,3 +172,5 @@ def example_names() -> Iterator[dict[str, Any]]:
 def examples(request: pytest.FixtureRequest, doctest_namespace: dict[str, Any]) -> None:
     if isinstance(request.node, pytest.DoctestItem):
         doctest_namespace.update(request.getfixturevalue("example_names"))
+        # What an example writes, it writes to a place of its own.
+        request.getfixturevalue("monkeypatch").chdir(request.getfixturevalue("tmp_path"))

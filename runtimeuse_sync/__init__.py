@@ -28,6 +28,7 @@
 ``jobs``            above the core: runs in the background, and many at once
 ``otel``            above the core: calls as OpenTelemetry traces and metrics (an extra)
 ``artifacts``       above the core: artifacts in a bucket
+``journal``         above the core: calls recorded, replayed and followed
 ``web``             above the core: runs as web responses
 ``notebook``        above the core: what notebooks show
 ``local``           an agent runtime in Python (an extra)
@@ -36,6 +37,7 @@
 ==================  ==================================================================================
 """
 
+from ._common.redaction import Redactor
 from .client import Client, RuntimeUseClient
 from .exceptions import (
     AgentRuntimeError,
@@ -45,9 +47,11 @@ from .exceptions import (
     ConnectionLostError,
     IdleTimeoutError,
     InvocationTimeoutError,
+    JournalError,
     MessageTooLargeError,
     OutputValidationError,
     ProtocolError,
+    ReplayError,
     RuntimeUseError,
 )
 from .messages import (
@@ -90,7 +94,7 @@ from .options import (
 from .run import Run
 from .session import Session
 from .session import Session as RuntimeUseSession
-from .transports import Connection, RawResult, Transport, WebSocketTransport
+from .transports import Connection, RawResult, Transport, WebSocketTransport, decode_message, encode_message
 from .usage import Usage
 
 __all__ = [
@@ -122,6 +126,7 @@ __all__ = [
     "InvocationMessage",
     "InvocationTimeoutError",
     "IsCancelledCallback",
+    "JournalError",
     "MessageTooLargeError",
     "ObservedCall",
     "Observer",
@@ -136,6 +141,8 @@ __all__ = [
     "QueryOptions",
     "QueryResult",
     "RawResult",
+    "Redactor",
+    "ReplayError",
     "ResultMessageInterface",
     "Run",
     "RuntimeEnvironmentDownloadableInterface",
@@ -149,4 +156,6 @@ __all__ = [
     "Transport",
     "Usage",
     "WebSocketTransport",
+    "decode_message",
+    "encode_message",
 ]

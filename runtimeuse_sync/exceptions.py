@@ -11,6 +11,8 @@
     ├── ConnectionFailedError (also ConnectionError)    never connected
     ├── ConnectionLostError (also ConnectionError)      died before the result
     ├── OutputValidationError                           the answer does not fit output_type
+    ├── JournalError                                    a journal cannot be read
+    │   └── ReplayError (also AssertionError)           what is asked for was not recorded
     └── ProtocolError                                   the peer sent what it must not send
         └── MessageTooLargeError
 
@@ -276,6 +278,32 @@ class OutputValidationError(RuntimeUseError):
         self.path = path
         self.result = result
         self.detail = detail
+
+
+class JournalError(RuntimeUseError):
+    """A journal cannot be read, or written to any more. The text says where, never what stands there.
+
+    Attributes:
+        path (str or None): the file.
+        line (int or None): which line of it, from 1.
+
+    >>> str(JournalError("not JSON", path="run.jsonl", line=7))
+    'run.jsonl, line 7: not JSON'
+    """
+
+    def __init__(self, message: str, *, path: Optional[str] = None, line: Optional[int] = None) -> None:
+        where = ", ".join([*([path] if path else []), *([f"line {line}"] if line else [])])
+        super().__init__(harmless(f"{where}: {message}" if where else message, _LONGEST_ERROR, keep_lines=True))
+        self.path = path
+        self.line = line
+
+
+class ReplayError(JournalError, AssertionError):
+    """A call asks for what was not recorded; the text shows the difference.
+
+    >>> issubclass(ReplayError, AssertionError)
+    True
+    """
 
 
 class ProtocolError(RuntimeUseError):

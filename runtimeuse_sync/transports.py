@@ -106,8 +106,8 @@ class Transport(Protocol):
         """A new connection, not yet opened: no thread, no socket."""
 
 
-def encode_message(message: ClientMessage) -> bytes:
-    """A client's message as the JSON text that a runtime reads.
+def encode_message(message: Any) -> bytes:
+    """A message, of a client or a runtime, as the JSON text that travels.
 
     >>> from runtimeuse_sync import CancelMessage
     >>> encode_message(CancelMessage())

@@ -254,6 +254,8 @@ _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 def encode(message: Any) -> bytes:
     """``message`` as JSON. A field that is None is left out: ``null`` broke some releases."""
+    if isinstance(message, RawResult):
+        return _to_json(message.fields).encode()
     fields = attrs.asdict(message, filter=lambda _, value: value is not None)
     if isinstance(message, (m.InvocationMessage, m.CommandExecutionMessage)):
         fields = _with_old_names(fields)

@@ -66,12 +66,15 @@ OF_OUR_OWN = {
     "ConnectionLostError",
     "IdleTimeoutError",
     "InvocationTimeoutError",
+    "JournalError",
     "MessageTooLargeError",
     "ObservedCall",
     "Observer",
     "OutputValidationError",
     "ProtocolError",
     "RawResult",
+    "Redactor",
+    "ReplayError",
     "Run",
     "RuntimeUseError",
     "Session",
@@ -79,6 +82,8 @@ OF_OUR_OWN = {
     "Transport",
     "Usage",
     "WebSocketTransport",
+    "decode_message",
+    "encode_message",
 }
 
 

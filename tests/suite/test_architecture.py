@@ -50,6 +50,7 @@ ORDER = {
         "outputs",
         "jobs",
         "sandboxes",
+        "journal",
         "web",
         "local",
         "testing",
@@ -111,6 +112,22 @@ ORDER = {
         "readiness",
     ),
     "otel": ("_names", "_attributes", "_spans", "_telemetry", "__init__"),
+    "journal": (
+        "_json",
+        "_secrets",
+        "_errors",
+        "_locking",
+        "_recording",
+        "_entries",
+        "_runs",
+        "_following",
+        "_comparison",
+        "_faults",
+        "_generations",
+        "_playing",
+        "_replay",
+        "__init__",
+    ),
     "web": ("_encoding", "_asynchronous", "__init__"),
     "artifacts": ("_stored", "_s3", "_obstore", "__init__"),
     "outputs": (
@@ -221,7 +238,19 @@ ORDER = {
     ),
 }
 # A user could have written it.
-ABOVE = ("_files", "artifacts", "commands", "files", "jobs", "notebook", "otel", "outputs", "sandboxes", "web")
+ABOVE = (
+    "_files",
+    "artifacts",
+    "commands",
+    "files",
+    "jobs",
+    "journal",
+    "notebook",
+    "otel",
+    "outputs",
+    "sandboxes",
+    "web",
+)
 # What a module of the core imports inside a function though it stands above: a method that is called there.
 LATE = {
     "_common/plain": ("notebook/_html",),
