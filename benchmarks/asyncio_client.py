@@ -184,6 +184,24 @@ def crowd(url: str, calls: int, hold: float, window: float) -> Sample:
     return _run(main())
 
 
+def many(url: str, prompts: int, at_once: int) -> Sample:
+    async def main() -> Sample:
+        client, options = RuntimeUseClient(url), QueryOptions(system_prompt="", model="any")
+        turns = asyncio.Semaphore(at_once)
+
+        async def ask(task: str) -> str:
+            async with turns:
+                return (await client.query(task, options)).data.text
+
+        with Watch() as watch:
+            answers = await asyncio.gather(*[ask(f"prompt {number}") for number in range(prompts)])
+        assert answers == ["done"] * prompts
+        return watch.sample()
+
+    allow_descriptors(at_once)
+    return _run(main())
+
+
 def abort(url: str, times: int) -> Sample:
     async def main() -> Sample:
         moments = [await _cancel_once(f"{url}?key=cancel") for _ in range(times)]

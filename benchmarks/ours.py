@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from runtimeuse_sync import (
@@ -168,6 +170,33 @@ def crowd(url: str, calls: int, hold: float, window: float, *, has_event: bool =
         for thread in threads:
             thread.join()
     return crowd_sample(whole, idle, memory_mb("VmHWM"), failures, all_waited=all_waited)
+
+
+def many(url: str, prompts: int, at_once: int, *, by_threads: bool = False) -> Sample:
+    """By ``map``, or by threads that share the client."""
+    allow_descriptors(at_once * DESCRIPTORS_A_CALL)
+    client, options = Client(url), QueryOptions(system_prompt="", model="any")
+    tasks = (f"prompt {number}" for number in range(prompts))
+    with Watch() as watch:
+        if by_threads:
+            with ThreadPoolExecutor(at_once) as pool:
+                answers = [answer.output for answer in pool.map(lambda task: client.query(task, options), tasks)]
+        else:
+            answers = [outcome.output for outcome in client.map(tasks, options, at_once=at_once)]
+    assert answers == ["done"] * prompts
+    return watch.sample()
+
+
+def many_in_memory(url: str, prompts: int, at_once: int) -> Sample:
+    """What memory grows by, from the first tenth of the prompts to the last."""
+    outcomes = Client(url).map((f"prompt {number}" for number in range(prompts)), model="any", at_once=at_once)
+    failed = sum(outcome.error is not None for outcome in itertools.islice(outcomes, prompts // 10))
+    forget_peak()
+    before = memory_mb("VmRSS")
+    with Watch() as watch:
+        failed += sum(outcome.error is not None for outcome in outcomes)
+    assert not failed, f"{failed} prompts failed"
+    return watch.sample(grown_mb=memory_mb("VmHWM") - before)
 
 
 def cancel_event(url: str, times: int) -> Sample:

@@ -21,10 +21,12 @@ CONTENDERS = {
     "ours": Contender("ours"),
     "ours+orjson": Contender("ours", has_orjson=True),
     "ours+event": Contender("ours", arguments={"has_event": True}),
+    "ours+threads": Contender("ours", arguments={"by_threads": True}),
     "floor": Contender("floor"),
     "floor+orjson": Contender("floor", has_orjson=True),
 }
-ALL = tuple(name for name in CONTENDERS if name != "ours+event")  # which only crowds have
+# Those of all workloads; the others are for crowds, and for many prompts.
+ALL = tuple(name for name in CONTENDERS if name not in ("ours+event", "ours+threads"))
 
 
 @attrs.frozen
@@ -233,6 +235,39 @@ def _crowds(*, quick: bool) -> list[Workload]:
     ]
 
 
+def _many(*, quick: bool) -> list[Workload]:
+    """Many prompts, so many at once, each answered after some milliseconds: ``map``, and what there is beside it."""
+    prompts, at_once = (100, 8) if quick else (1_000, 64)
+    return [
+        Workload(
+            name="many",
+            title=f"{prompts:,} prompts, {at_once} at once",
+            run="many",
+            path="/crowd?hold=0.02",
+            arguments={"prompts": prompts, "at_once": at_once},
+            contenders=("asyncio", "ours+threads", "ours"),
+            measures=("seconds", "cpu"),
+            unit="all of them",
+            goals=(Goal("ours", 1.1, "asyncio"), Goal("ours", 1.1, "ours+threads")),
+            server="crowd",
+        ),
+        Workload(
+            name="many-memory",
+            title=f"{prompts * 10:,} prompts, {at_once} at once",
+            run="many_in_memory",
+            path="/crowd?hold=0",
+            arguments={"prompts": prompts * 10, "at_once": at_once},
+            contenders=("ours",),
+            measures=("grown_mb",),
+            unit="all of them",
+            goals=(Goal("ours", 4.0, measure="grown_mb"),),
+            warmups=0,
+            repetitions=1,
+            server="crowd",
+        ),
+    ]
+
+
 def _growth(*, quick: bool) -> list[Workload]:
     """The points of both curves. The first is a call without messages, which is taken off the others."""
     counts = (1_000, 3_000) if quick else (1_000, 10_000, 100_000, 1_000_000)
@@ -258,7 +293,7 @@ def _growth(*, quick: bool) -> list[Workload]:
 
 def workloads(*, quick: bool) -> list[Workload]:
     """All of them; ``quick`` makes them small, to see whether they run at all."""
-    found = [*_main(quick=quick), *_crowds(quick=quick), *_growth(quick=quick)]
+    found = [*_main(quick=quick), *_crowds(quick=quick), *_many(quick=quick), *_growth(quick=quick)]
     return [attrs.evolve(w, rounds=1, repetitions=1) for w in found] if quick else found
 
 
