@@ -366,6 +366,7 @@ def test_an_upload_that_arrives_changed(local: Client, tmp_path: Path, monkeypat
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_folders_nested_deeper_than_pythons_stack(local: Client, tmp_path: Path) -> None:
     subprocess.run(["mkdir", "-p", "a/" * 1200], cwd=tmp_path, check=True)
     try:
