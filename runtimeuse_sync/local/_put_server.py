@@ -28,6 +28,10 @@ _STALLED = 30.0
 # may never see the answer.
 _LINGER = 10.0
 
+# Connections at once, each of which has a thread. A runtime makes one for each file that it sends at the moment.
+_MOST_CONNECTIONS = 250
+_FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
 # Seconds between two tries to accept a connection while there is no descriptor for it.
 _RETRY = 0.05
 
@@ -43,7 +47,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         server = self.server
         assert isinstance(server, PutServer)
-        status = server.receive(self.path.lstrip("/"), cast("BinaryIO", self.rfile), self.headers.get("Content-Length"))
+        status = server.receive(self.path.lstrip("/"), cast("BinaryIO", self.rfile), self._length())
         # What is left of a refused body must not be read as the next request.
         self.close_connection = status is not HTTPStatus.OK
         self.send_response(status)
@@ -53,6 +57,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.close_connection:
             self._linger()
+
+    def _length(self) -> Optional[str]:
+        """The body's Content-Length; None if there is none to rely on: a transfer coding counts before it."""
+        lengths = set(self.headers.get_all("Content-Length", ()))
+        return lengths.pop() if len(lengths) == 1 and "Transfer-Encoding" not in self.headers else None
 
     def _linger(self) -> None:
         """Read on until the client has closed its end: it may read the answer only when it has sent all."""
@@ -103,6 +112,13 @@ class PutServer(ThreadingHTTPServer):
         # HTTPServer's asks the resolver for a name, which may take seconds.
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = "127.0.0.1", self.socket.getsockname()[1]
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        has_room = len(self._open) < _MOST_CONNECTIONS
+        if not has_room:
+            with suppress(OSError):
+                request.send(_FULL)  # which the empty buffer of a new connection takes
+        return has_room
 
     def process_request(self, request: Any, client_address: Any) -> None:
         thread = threading.Thread(

@@ -19,6 +19,7 @@ from runtimeuse_sync.local import ArtifactReceiver, _put_server
 from runtimeuse_sync.local import receiver as _receiver
 from runtimeuse_sync.messages import ArtifactUploadResult
 from tests.local.test_receiver import put, request, tree
+from tests.support import wait_until
 
 
 @pytest.fixture
@@ -39,6 +40,13 @@ def say(target: ArtifactUploadResult, length: str, body: bytes = b"") -> bytes:
     with socket.create_connection((parts.hostname, parts.port), timeout=20) as client:
         client.sendall(head + body)
         return client.recv(1000).partition(b"\r\n")[0]
+
+
+def is_taken(target: ArtifactUploadResult) -> bool:
+    try:
+        return say(target, "1", b"x") == b"HTTP/1.1 200 OK"
+    except OSError:  # cut off while it sent
+        return False
 
 
 def test_10000_files_of_one_name_take_as_long_each_as_the_first(receiver: ArtifactReceiver) -> None:
@@ -135,6 +143,29 @@ def test_a_refused_body_is_not_read_for_ever(receiver: ArtifactReceiver, monkeyp
             while time.monotonic() < give_up:
                 client.sendall(b"x")
                 time.sleep(0.01)
+
+
+@pytest.mark.parametrize("more", ["Transfer-Encoding: chunked", "Content-Length: 3"])
+def test_a_body_of_two_lengths_is_refused(receiver: ArtifactReceiver, folder: Path, more: str) -> None:
+    target = receiver(request("a.txt"))
+    answer = say(target, f"13\r\n{more}", b"3\r\nabc\r\n0\r\n\r\n")
+    assert answer == b"HTTP/1.1 411 Length Required"
+    assert tree(folder) == {}
+    put(target, b"abc")
+
+
+def test_connections_that_say_nothing_are_bounded(receiver: ArtifactReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_put_server, "_MOST_CONNECTIONS", 5)
+    target = receiver(request("a.txt"))
+    parts = urllib.parse.urlsplit(target.presigned_url)
+    before = threading.active_count()
+    clients = [socket.create_connection((parts.hostname, parts.port)) for _ in range(20)]
+    with socket.create_connection((parts.hostname, parts.port), timeout=20) as late:
+        assert late.recv(1000).startswith(b"HTTP/1.1 503 ")
+    assert threading.active_count() <= before + 5
+    for client in clients:
+        client.close()
+    wait_until(lambda: is_taken(target))
 
 
 def test_entering_it_twice_is_an_error_and_leaves_nothing_behind(receiver: ArtifactReceiver, folder: Path) -> None:
