@@ -23,6 +23,7 @@ from . import (
     CommandInterface,
     CommandOutputMessageInterface,
     CommandResultItem,
+    CompletedCommand,
     ExecuteCommandsOptions,
     Session,
 )
@@ -38,9 +39,8 @@ from ._files.sandbox import (
     quoted,
     received,
 )
-from .notebook import _html
 
-__all__ = ["MAX_OUTPUT", "CompletedCommand", "SandboxError", "run"]
+__all__ = ["MAX_OUTPUT", "SandboxError", "run"]
 
 # Bytes of each stream that are shown while the command runs: well below the runtime's 1 MiB.
 _SHOWN = 900_000
@@ -92,31 +92,6 @@ end
 # The exit code; the size of each stream, and how much of it was shown; behind a "+", what is sent along.
 _NUMBER = r"(\d{1,15})\s+"
 _REPORT = re.compile(rf"\s*{_NUMBER * 5}(?:\+(?P<streams>.*))?", re.S)
-
-
-@attrs.frozen(kw_only=True)
-class CompletedCommand:
-    """How a command ended, and all that it printed.
-
-    Attributes:
-        command (str): the line that ran.
-        exit_code (int): its exit code.
-        stdout, stderr (str): what it printed. Bytes that are not UTF-8 are U+FFFD. Not in ``repr``.
-        duration (float): seconds that it took, as seen from here.
-
-    >>> CompletedCommand(command="make", exit_code=2, stdout="", stderr="No rule", duration=0.1).stderr
-    'No rule'
-    """
-
-    command: str
-    exit_code: int
-    stdout: str = attrs.field(repr=False)
-    stderr: str = attrs.field(repr=False)
-    duration: float
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows: all of it as a table."""
-        return _html.table(type(self).__name__, attrs.asdict(self))
 
 
 def run(

@@ -281,6 +281,33 @@ class CommandResultItem(Plain):
         return f"exit code {self.exit_code}" if self.exit_code else None
 
 
+@attrs.frozen(kw_only=True)
+class CompletedCommand(Plain):
+    """How a command of ``run`` ended, and all that it printed.
+
+    Attributes:
+        command (str): the line that ran.
+        exit_code (int): its exit code.
+        stdout, stderr (str): what it printed. Bytes that are not UTF-8 are U+FFFD. Not in ``repr``.
+        duration (float): seconds that it took, as seen from here.
+
+    >>> CompletedCommand(command="make", exit_code=2, stdout="", stderr="No rule", duration=0.1).stderr
+    'No rule'
+    """
+
+    command: str
+    exit_code: int
+    stdout: str = field(repr=False)
+    stderr: str = field(repr=False)
+    duration: float
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: all of it as a table."""
+        from .notebook import _html
+
+        return _html.table(type(self).__name__, attrs.asdict(self))
+
+
 @define(kw_only=True)
 class CommandExecutionResultMessageInterface(AgentRuntimeMessageInterface):
     """The result of a ``CommandExecutionMessage`` (since 0.8).

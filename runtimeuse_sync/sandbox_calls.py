@@ -16,7 +16,7 @@ from .options import OnCommandOutputCallback
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from .commands import CompletedCommand
+    from .messages import CompletedCommand
 else:
     Unpack = Union  # see streams
 

@@ -35,6 +35,9 @@ class Plain:
         """
         return attrs.asdict(self, value_serializer=_serialized)  # type: ignore[arg-type]
 
+    # By this name, kombu's encoder (Celery's JSON) and others ask an object that they do not know for what JSON has.
+    __json__ = to_dict
+
     @classmethod
     def from_dict(cls: type[PlainT], fields: Mapping[str, Any]) -> PlainT:
         """An equal one of what ``to_dict`` gave, before or after its way through JSON. Unknown keys are skipped.

@@ -17,11 +17,12 @@ from runtimeuse_sync import (
     CommandFailedError,
     CommandOutputMessageInterface,
     CommandResultItem,
+    CompletedCommand,
     ExecuteCommandsOptions,
     InvocationTimeoutError,
     QueryOptions,
 )
-from runtimeuse_sync.commands import CompletedCommand, SandboxError
+from runtimeuse_sync.commands import SandboxError
 from runtimeuse_sync.testing import Peer, Reply, ScriptedRuntime, generation
 
 

@@ -18,6 +18,7 @@ from runtimeuse_sync import (
     CommandExecutionResult,
     CommandInterface,
     CommandResultItem,
+    CompletedCommand,
     InvocationMessage,
     QueryResult,
     ResultMessageInterface,
@@ -26,7 +27,6 @@ from runtimeuse_sync import (
     TextResult,
     Usage,
 )
-from runtimeuse_sync.commands import CompletedCommand
 
 TAGS = {"table", "caption", "tr", "th", "td", "pre", "details", "summary"}
 

@@ -1009,6 +1009,9 @@ parts = st.one_of(
     st.builds(m.TextResult, text=texts),
     st.builds(m.StructuredOutputResult, structured_output=st.dictionaries(texts, values, max_size=3)),
     st.builds(m.CommandResultItem, command=texts, exit_code=st.integers(-9, 9), stdout=maybe),
+    st.builds(
+        m.CompletedCommand, command=texts, exit_code=st.integers(), stdout=texts, stderr=texts, duration=st.floats(0, 9)
+    ),
     st.builds(m.CommandInterface, command=texts, cwd=maybe, env=envs),
     st.builds(m.RuntimeEnvironmentDownloadableInterface, download_url=texts, working_dir=texts),
     st.builds(m.ArtifactUploadResult, presigned_url=texts, content_type=texts),

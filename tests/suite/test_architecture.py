@@ -256,6 +256,7 @@ LATE = {
     "_common/plain": ("notebook/_html",),
     "calls": ("files",),
     "exceptions": ("notebook/_tracebacks",),
+    "messages": ("notebook/_html",),
     "many": ("jobs/__init__",),
     "run": ("notebook/_html",),
     "sandbox_calls": ("commands", "files"),

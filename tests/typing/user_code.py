@@ -33,6 +33,7 @@ from runtimeuse_sync import (
     CommandInterface,
     CommandOutputMessageInterface,
     CommandResultItem,
+    CompletedCommand,
     Connection,
     ConnectionFailedError,
     ConnectionLostError,
@@ -53,7 +54,6 @@ from runtimeuse_sync import (
     Usage,
 )
 from runtimeuse_sync.artifacts import S3Artifacts, StoredArtifact
-from runtimeuse_sync.commands import CompletedCommand
 from runtimeuse_sync.jobs import Budget, Job, Outcome, Progress
 from runtimeuse_sync.local import ClaudeAgent, CodexAgent, LocalRuntime, NodeRuntime
 from runtimeuse_sync.outputs import output_schema
