@@ -8,12 +8,12 @@ what asks for a password in front of it.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import re
 import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import flask
 from runs import RunFolder, latest
@@ -24,8 +24,10 @@ from runtimeuse_sync import (
     Client,
     CommandInterface,
     QueryOptions,
+    RuntimeUseError,
 )
-from runtimeuse_sync.web import SSE_HEADERS, ndjson, sse_event
+from runtimeuse_sync.journal import record
+from runtimeuse_sync.web import SSE_HEADERS, sse_journal
 
 ROOT = Path(os.environ.get("RUNS_DIR", "runs")).resolve()
 HOSTS = os.environ.get("APP_HOSTS", "localhost,127.0.0.1").split(",")
@@ -47,33 +49,30 @@ app = flask.Flask(__name__)
 app.config["TRUSTED_HOSTS"] = HOSTS  # or a page elsewhere could pretend, by its DNS, to be this one
 client = Client(os.environ.get("RUNTIME_URL", "ws://localhost:8080"), defaults=QueryOptions(timeout=TIMEOUT))
 threads: set[threading.Thread] = set()
+ending = threading.Event()
 
 
 # --- the run, in a thread ---------------------------------------------------------------------------------
 
 
-def work(run: RunFolder, lock: IO[bytes], question: str, base_url: str) -> None:
-    """Write down what happens, to the end. The page is not told what went wrong in this program: the log is."""
+def work(run: RunFolder, recorded: contextlib.ExitStack, recorder: Client, base_url: str) -> None:
+    """Run to the end. What happens is in the journal, failures too; there the pages read it."""
 
     def place(request: ArtifactUploadRequestMessageInterface) -> ArtifactUploadResult:
-        ticket = run.new_ticket(request.filename)
-        return ArtifactUploadResult(
-            presigned_url=f"{base_url}runs/{run.id}/uploads/{ticket}", content_type="application/octet-stream"
-        )
+        url = f"{base_url}runs/{run.id}/uploads/{run.new_ticket(request.filepath)}"
+        return ArtifactUploadResult(presigned_url=url, content_type="application/octet-stream")
 
     folder = f"/tmp/runtimeuse-web-app/{run.id}"
-    with lock:
-        stream = client.stream(
-            question,
-            system_prompt=PROMPT.format(folder),
-            pre_agent_invocation_commands=[CommandInterface(f"mkdir -p {folder}")],
-            artifacts_dirs=[folder],
-            on_artifact_upload_request=place,
-            is_cancelled=run.is_stopped,
-        )
+    with recorded, contextlib.suppress(RuntimeUseError):
         try:
-            for line in ndjson(stream):
-                run.append(line)
+            recorder.query(
+                run.question,
+                system_prompt=PROMPT.format(folder),
+                pre_agent_invocation_commands=[CommandInterface(f"mkdir -p {folder}")],
+                artifacts_dirs=[folder],
+                on_artifact_upload_request=place,
+                is_cancelled=lambda: run.is_stopped() or ending.is_set(),
+            )
         finally:
             threads.discard(threading.current_thread())
 
@@ -81,7 +80,7 @@ def work(run: RunFolder, lock: IO[bytes], question: str, base_url: str) -> None:
 @atexit.register
 def end_all() -> None:
     """When the server stops or reloads: the agents are told, and the pages."""
-    client.abort()
+    ending.set()
     for thread in list(threads):
         thread.join(END_WAIT)
 
@@ -92,7 +91,10 @@ def end_all() -> None:
 @app.before_request
 def refuse_other_sites() -> None:
     """A form of another site cannot start or stop anything."""
-    if flask.request.method == "POST" and flask.request.headers.get("Sec-Fetch-Site", "none") == "cross-site":
+    if flask.request.method == "POST" and flask.request.headers.get("Sec-Fetch-Site", "none") not in (
+        "same-origin",
+        "none",
+    ):
         flask.abort(403)
 
 
@@ -125,9 +127,11 @@ def start() -> Any:
         return flask.redirect(flask.url_for("index"), 303)
     if len(threads) >= MOST_RUNS:
         flask.abort(503, "Too many runs: try again when one has ended.")
-    run, lock = RunFolder.create(ROOT, question)
+    run = RunFolder.create(ROOT, question)
+    recorded = contextlib.ExitStack()  # entered here, so that there is a journal when the page asks for it
+    recorder = recorded.enter_context(record(client, run.journal))
     base_url = os.environ.get("APP_URL", flask.request.host_url)  # where the runtime reaches this application
-    thread = threading.Thread(target=work, args=(run, lock, question, base_url), name=f"run-{run.id}", daemon=True)
+    thread = threading.Thread(target=work, args=(run, recorded, recorder, base_url), name=f"run-{run.id}", daemon=True)
     threads.add(thread)
     thread.start()
     return flask.redirect(flask.url_for("show", run_id=run.id), 303)
@@ -142,16 +146,8 @@ def show(run_id: str) -> str:
 @app.get("/runs/<run_id>/events")
 def events(run_id: str) -> flask.Response:
     """What happens, as it happens; after what the page has seen, if it says so."""
-    run = found(run_id)
-    seen = flask.request.headers.get("Last-Event-ID") or flask.request.args.get("after", "")
-    after = int(seen) if re.fullmatch("[0-9]{1,15}", seen) else 0
-
-    def chunks() -> Iterator[str]:
-        yield "retry: 1000\n\n"
-        for event in run.events(after):
-            yield sse_event(*event) if event else ": alive\n\n"
-
-    return flask.Response(chunks(), headers=SSE_HEADERS)
+    last = flask.request.headers.get("Last-Event-ID") or flask.request.args.get("after")
+    return flask.Response(sse_journal(found(run_id).journal, last), headers=SSE_HEADERS)
 
 
 @app.post("/runs/<run_id>/stop")
@@ -164,21 +160,21 @@ def stop(run_id: str) -> tuple[str, int]:
 @app.put("/runs/<run_id>/uploads/<ticket>")
 def upload(run_id: str, ticket: str) -> tuple[str, int]:
     """Take a file from the runtime."""
-    run = found(run_id)
-    if not re.fullmatch(r"[\w-]{22}", ticket) or not run.is_alive():
+    if not re.fullmatch(r"[\w-]{22}", ticket):
         flask.abort(404)
     try:
-        run.receive(ticket, flask.request.stream)
+        found(run_id).receive(ticket, flask.request.stream)
     except FileNotFoundError:
         flask.abort(404)
     return "", 201
 
 
-@app.get("/runs/<run_id>/files/<file>")
-def artifact(run_id: str, file: str) -> flask.Response:
+@app.get("/runs/<run_id>/files")
+def artifact(run_id: str) -> flask.Response:
     """A file of the agent's: to be saved, never to be shown, whatever is in it."""
-    folder = found(run_id).path / "files"
-    name = re.sub(r"[^\w .-]", "_", flask.request.args.get("name", file))
-    return flask.send_from_directory(
-        folder, file, mimetype="application/octet-stream", as_attachment=True, download_name=name
-    )
+    path = flask.request.args.get("path", "")
+    file = found(run_id).file(path)
+    if not file.exists():
+        flask.abort(404, "It has not arrived.")
+    name = re.sub(r"[^\w .-]", "_", path.rpartition("/")[2])
+    return flask.send_file(file, mimetype="application/octet-stream", as_attachment=True, download_name=name)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
-from typing import IO, Optional
+from typing import IO, Any, Optional, overload
 
 from ._entries import Entry, Lines, Path
 from ._locking import may_be_locked
@@ -16,9 +17,26 @@ _SOON, _LATER = 0.1, 0.5
 _AWHILE = 5.0
 
 
+@overload
 def follow(
-    path: Path, *, after: int = 0, call_id: Optional[str] = None, timeout: Optional[float] = None
-) -> Iterator[Entry]:
+    path: Path, *, after: int = ..., call_id: Optional[str] = ..., timeout: Optional[float] = ..., tick: None = ...
+) -> Iterator[Entry]: ...
+
+
+@overload
+def follow(
+    path: Path, *, after: int = ..., call_id: Optional[str] = ..., timeout: Optional[float] = ..., tick: float
+) -> Iterator[Optional[Entry]]: ...
+
+
+def follow(
+    path: Path,
+    *,
+    after: int = 0,
+    call_id: Optional[str] = None,
+    timeout: Optional[float] = None,
+    tick: Optional[float] = None,
+) -> Iterator[Any]:
     """The entries of a journal, those to come as well, until its calls have ended.
 
     It ends when all calls that have begun have ended; when no process writes the file any more (on POSIX systems: the
@@ -31,6 +49,8 @@ def follow(
         after (int): the number of the last entry that is known already: a browser's ``Last-Event-ID``. Default 0.
         call_id (str or None): follow this call alone, to its end. Default: all of the file.
         timeout (float or None): seconds in which something has to come. Default None: as long as somebody writes.
+        tick (float or None): seconds of silence after which it yields None, so that its reader can look at the world
+            outside. Default None: it yields none.
 
     Raises:
         FileNotFoundError: there is no such file, and none came within ``timeout``.
@@ -42,7 +62,7 @@ def follow(
     >>> [(entry.number, entry.event) for entry in follow("run.jsonl", after=3)]
     [(4, 'received'), (5, 'ended')]
     """
-    patience = _Patience(timeout)
+    patience, silence = _Patience(timeout), _Silence(tick)
     with _opened(path, patience) as file:
         lines, in_flight = Lines(file, path), _InFlight(call_id)
         while True:
@@ -50,11 +70,14 @@ def follow(
             is_written = may_be_locked(file.fileno())
             for entry in lines:
                 patience.renew()
+                silence.renew()
                 in_flight.note(entry)
                 if entry.number > after and call_id in (None, entry.call_id):
                     yield entry
             if in_flight.is_over or not is_written or not patience.wait():
                 break
+            if silence.is_due():
+                yield None
         lines.warn_of_torn_end()
 
 
@@ -86,6 +109,23 @@ class _InFlight:
     @property
     def is_over(self) -> bool:
         return self._has_begun and not self._calls
+
+
+class _Silence:
+    """When the next tick is due."""
+
+    def __init__(self, tick: Optional[float]) -> None:
+        self._tick = math.inf if tick is None else tick
+        self.renew()
+
+    def renew(self) -> None:
+        self._since = time.monotonic()
+
+    def is_due(self) -> bool:
+        is_due = time.monotonic() >= self._since + self._tick
+        if is_due:
+            self.renew()
+        return is_due
 
 
 class _Patience:

@@ -72,6 +72,7 @@ class Recorder(Observer):
         self._is_closed = False
         self._descriptor = os.open(path, _FLAGS, 0o600)
         self._close = weakref.finalize(self, os.close, self._descriptor)
+        self._close.atexit = False  # calls of other threads are ended later, if at all, and write it down
         _locking.lock(self._descriptor)
 
     def __reduce__(self) -> tuple[Any, ...]:

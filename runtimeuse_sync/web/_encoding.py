@@ -23,6 +23,7 @@ NDJSON_HEADERS: Mapping[str, str] = MappingProxyType({"Content-Type": "applicati
 
 # What a page is told: a message's fields. None: that the run is silent.
 Record = Optional[dict[str, Any]]
+END = {"message_type": "end"}
 # Writes the record of a number.
 Writer = Callable[[int, Record], str]
 
@@ -144,22 +145,22 @@ def _records(run: Run[Any]) -> Iterator[Record]:
     try:
         with run:
             for message in run.deliveries():
-                yield None if isinstance(message, Tick) else _fields(message)
+                yield None if isinstance(message, Tick) else fields_of(message)
     except Exception as error:
-        yield _failure(error)
-        yield {"message_type": "end"}
+        yield failure(error)
+        yield END
         if not isinstance(error, RuntimeUseError):
             raise
     else:
-        yield {"message_type": "end"}
+        yield END
 
 
-def _fields(message: Any) -> dict[str, Any]:
+def fields_of(message: Any) -> dict[str, Any]:
     has_own = hasattr(message, "to_dict")  # what a transport of the user's own brings need not have it
     return message.to_dict() if has_own else attrs.asdict(message)
 
 
-def _failure(error: Exception) -> dict[str, Any]:
+def failure(error: Exception) -> dict[str, Any]:
     """The words of a stranger's exception, a callback's for one, may hold a secret."""
     words = str(error) if isinstance(error, RuntimeUseError) else "the server failed"
     return {"message_type": "error", "error": type(error).__name__, "message": words}

@@ -44,6 +44,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrom
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     with webdriver.Chrome(options=options, service=Service(DRIVER)) as chrome:
+        chrome.set_page_load_timeout(PATIENCE)
         yield chrome
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import queue
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -99,13 +99,13 @@ class Server:
         )
 
     def worker_of(self, run_id: str) -> int:
-        """The process that runs it: that which has its lock open."""
-        lock = self.folder / run_id / "lock"
+        """The process that runs it: that which writes its journal."""
+        journal = self.folder / run_id / "journal.jsonl"
         children = Path(f"/proc/{self._program.pid}/task/{self._program.pid}/children").read_text(encoding="ascii")
         for pid in map(int, children.split()):
             for descriptor in Path(f"/proc/{pid}/fd").iterdir():
                 with contextlib.suppress(FileNotFoundError):
-                    if descriptor.readlink() == lock:
+                    if descriptor.readlink() == journal and os.lstat(descriptor).st_mode & stat.S_IWUSR:
                         return pid
         raise AssertionError("nobody runs it")
 
@@ -113,11 +113,6 @@ class Server:
         """The stream that the page of the run gets."""
         with urllib.request.urlopen(f"{self._url}runs/{run_id}/events", timeout=PATIENCE) as response:
             yield from response
-
-    def tell(self, run_id: str, **event: Any) -> None:
-        """Write down an event of the run, as the process does that runs it."""
-        with (self.folder / run_id / "events.jsonl").open("a", encoding="utf-8") as events:
-            events.write(json.dumps(event) + "\n")
 
     def kill_worker_of(self, run_id: str) -> None:
         os.kill(self.worker_of(run_id), signal.SIGKILL)

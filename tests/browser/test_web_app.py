@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from selenium.webdriver.common.by import By
 
+from runtimeuse_sync import CancelledException
+from runtimeuse_sync.journal import load
 from runtimeuse_sync.local import LocalRuntime
 
 from .conftest import Browser
@@ -122,8 +124,14 @@ def test_output_of_commands_is_one_block_and_its_errors_stand_out(
     browser: Browser, agent: Agent, server: Server
 ) -> None:
     run_id = browser.ask("Test it.")
+    agent.say("I test.")
+    browser.wait_for("said", "I test.")
+    journal = server.folder / run_id / "journal.jsonl"
+    line = {**json.loads(journal.read_bytes().splitlines()[-1]), "event": "received"}
     for stream, text in (("stdout", "1 "), ("stdout", "passed\n"), ("stderr", "<b>no\n")):
-        server.tell(run_id, message_type="command_output_message", stream=stream, text=text, command="make")
+        message = {"message_type": "command_output_message", "stream": stream, "text": text, "command": "make"}
+        with journal.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps({**line, "message": message}, separators=(",", ":")) + "\n")
     browser.wait_for("output", "1 passed\n<b>no\n")
     assert browser.shown("stderr") == ["<b>no\n"]
     agent.answer("done")
@@ -140,9 +148,8 @@ def test_a_server_that_ends_tells_its_agents_and_its_pages(tmp_path: Path, agent
             if b"I begin." in line:
                 break
     assert agent.cancelled.wait(PATIENCE)
-    *_, error, end = map(json.loads, (tmp_path / run_id / "events.jsonl").read_bytes().splitlines())
-    assert error["error"] == "CancelledException"
-    assert end == {"message_type": "end"}
+    (run,) = load(tmp_path / run_id / "journal.jsonl")
+    assert isinstance(run.error, CancelledException)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +159,7 @@ def test_a_server_that_ends_tells_its_agents_and_its_pages(tmp_path: Path, agent
         ("GET", "/", {"Host": "attacker.example"}, 400),
         ("GET", "/runs/..%2f..%2fetc", {}, 404),
         ("GET", "/runs/0123456789abcdef", {}, 404),
-        ("GET", "/runs/{run_id}/files/..%2flock", {}, 404),
+        ("GET", "/runs/{run_id}/files?path=..%2fjournal.jsonl", {}, 404),
         ("PUT", "/runs/{run_id}/uploads/0123456789012345678901", {}, 404),
     ],
 )

@@ -128,7 +128,7 @@ ORDER = {
         "_replay",
         "__init__",
     ),
-    "web": ("_encoding", "_asynchronous", "__init__"),
+    "web": ("_encoding", "_journal", "_asynchronous", "__init__"),
     "artifacts": ("_stored", "_s3", "_obstore", "__init__"),
     "outputs": (
         "_faults",

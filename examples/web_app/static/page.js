@@ -12,7 +12,10 @@ const MOST_PIECES = 2000;
 // Milliseconds until the next try where the browser has given up.
 const RETRY = 2000;
 
-let seen = 0; // the id of the last event
+// What a run has been that ended with such an error; with any other, it has failed.
+const OUTCOMES = { CancelledException: "stopped", Interrupted: "interrupted" };
+
+let seen = ""; // the id of the last event
 let source = null;
 let output = null; // the block that output goes into
 let outcome = "done"; // what the run will have been when it ends
@@ -50,10 +53,10 @@ function addOutput(text, stream) {
   output.scrollTop = output.scrollHeight;
 }
 
-function addFile(name, file) {
+function addFile(name, path) {
   const link = document.createElement("a");
   link.textContent = name;
-  link.href = `${log.dataset.files}${encodeURIComponent(file)}?name=${encodeURIComponent(name)}`;
+  link.href = `${log.dataset.files}?path=${encodeURIComponent(path)}`;
   const item = document.createElement("li");
   item.append(link);
   files.hidden = false;
@@ -65,25 +68,21 @@ function answerOf(data) {
 }
 
 const actions = {
-  question: (event) => add("question", event.text),
   assistant_message: (event) => event.text_blocks.filter(Boolean).forEach((text) => add("said", text)),
   command_output_message: (event) => addOutput(event.text, event.stream === "stderr" ? "stderr" : "stdout"),
   heartbeat_message: (event) => show(state.dataset.state, `${event.phase}, ${Math.round(event.elapsed_ms / 1000)} s`),
   result_message: (event) => add("answer", answerOf(event.data)),
-  artifact: (event) => addFile(event.name, event.file),
+  artifact_upload_request_message: (event) => addFile(event.filename, event.filepath),
   failed: (event) => {
-    outcome = event.error === "CancelledException" ? "stopped" : "failed";
-    if (outcome === "failed") add("failure", event.message);
+    outcome = OUTCOMES[event.error] || "failed";
+    if (outcome !== "stopped") add("failure", event.message);
   },
-  interrupted: () => finish("interrupted", "the process that ran it has ended"),
-  end: () => finish(outcome),
+  end: () => {
+    source.close();
+    source = null;
+    show(outcome);
+  },
 };
-
-function finish(name, more) {
-  source.close();
-  source = null;
-  show(name, more);
-}
 
 function connect() {
   source = new EventSource(`${log.dataset.events}?after=${seen}`);
@@ -93,9 +92,7 @@ function connect() {
 }
 
 function take(event, act) {
-  const number = Number(event.lastEventId);
-  if (number <= seen) return;
-  seen = number;
+  seen = event.lastEventId;
   act(JSON.parse(event.data));
 }
 
