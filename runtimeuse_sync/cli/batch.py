@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from typing import Any, Optional
 
 import click
@@ -77,6 +77,7 @@ def _url_and_prompts(first: Optional[str], second: Optional[str]) -> tuple[Optio
     "--budget-usd", "budget", type=_budget, metavar="DOLLARS", help="Begin no other run once so much has been spent."
 )
 @click.option("--rate", type=_rate, metavar="NUMBER", help="How many may begin in a second, at most.")
+@click.option("--record", "journal", metavar="FILE", help="Append all that goes to and fro to this journal.")
 @env_option
 @secret_option
 @timeout_option(None, "For each run. Default: no limit.")
@@ -92,6 +93,7 @@ def batch(
     schema: Any,
     budget: Optional[Budget],
     rate: Optional[float],
+    journal: Optional[str],
     env: Sequence[tuple[str, str]],
     secrets: Sequence[str],
     timeout: Optional[float],
@@ -115,12 +117,20 @@ def batch(
         "timeout": timeout,
     }
     with report.screen as screen, endings(report):
-        with open_prompts(prompts) as asked, open_answers(output) as answers:
+        with open_prompts(prompts) as asked, open_answers(output) as answers, _recorded(client, journal) as recorded:
             run = _Batch(asked, answers, budget, screen)
-            run.run(client, options)
+            run.run(recorded, options)
         if not run.is_done:
             silence_closed_pipes()
             raise click.exceptions.Exit(FAILED)
+
+
+def _recorded(client: Client, journal: Optional[str]) -> AbstractContextManager[Client]:
+    if journal is None:
+        return nullcontext(client)
+    from ..journal import record
+
+    return record(client, journal)
 
 
 class _Batch:

@@ -14,6 +14,7 @@ import pytest
 
 from runtimeuse_sync import CancelMessage, InvocationMessage
 from runtimeuse_sync.cli.batch import _clock
+from runtimeuse_sync.journal import load
 from runtimeuse_sync.testing import Peer, ScriptedRuntime
 
 from ..support import port_without_listener, text_result, wait_until
@@ -110,6 +111,12 @@ def test_what_is_sent(
     assert (sent.system_prompt, sent.model, sent.agent_env) == ("Be brief.", "large", {"A": "b"})
     assert sent.secrets_to_redact == ["s3cret-value"]
     assert written(out)["1"]["structured_output"] == {"files": 3}
+
+
+def test_a_journal(cli: Cli, runtime: ScriptedRuntime, prompts: Any, out: Path, tmp_path: Path) -> None:
+    journal = tmp_path / "journal.jsonl"
+    assert cli("batch", runtime.url, prompts('"one"', '"two"'), "-o", out, "--record", journal).code == 0
+    assert sorted(str(run.result.text) for run in load(journal)) == ["ONE", "TWO"]
 
 
 # --- failures -------------------------------------------------------------------------------------------
