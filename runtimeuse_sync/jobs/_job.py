@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -245,4 +246,5 @@ def end(jobs: Iterable[Job[Any]], *, is_impatient: bool) -> None:
     own = [job for job in list(jobs) if not job.is_inherited]
     for job in own:
         job.cancel()
-    wait(own, IMPATIENT_END_WAIT if is_impatient else END_WAIT)
+    if not sys.is_finalizing():  # by then threads do not run any more; the connections end with the process
+        wait(own, IMPATIENT_END_WAIT if is_impatient else END_WAIT)

@@ -155,11 +155,14 @@ class _Mapping:
         task.runtime, task.attempt_began = runtime, now
         job: Job[Any] = Job(self._asks.run_of_any(runtime.client, task.prompt), keeps_messages=False)
         self._running[job] = task
-        runtime.running += 1
+        runtime.running, runtime.began_at = runtime.running + 1, now
         self._live.add(job)
         job.add_done_callback(self._live.discard)
         job.add_done_callback(self._ended.put)
-        self._crew.do(partial(copy_context().run, job.work))
+        try:
+            self._crew.do(partial(copy_context().run, job.work))
+        except RuntimeError as error:  # no thread can be started: others have begun, and go on
+            job.set_exception(error)
 
     # --- ending -------------------------------------------------------------------------------------
 

@@ -25,12 +25,14 @@ class Runtime:
     Attributes:
         client (Client): how to reach it.
         running (int): how many prompts it has.
+        began_at (float): when it last got one.
         failures (int): how often it has failed to connect since it last did.
         set_aside_at, free_at (float): when it was set aside, and until when.
     """
 
     client: Client
     running: int = 0
+    began_at: float = -math.inf
     failures: int = 0
     set_aside_at: float = -math.inf
     free_at: float = -math.inf
@@ -56,9 +58,12 @@ class Runtimes:
         self._all = [Runtime(client) for client in clients]
 
     def free(self, now: float) -> Optional[Runtime]:
-        """The one with the least to do, of those that are not set aside; None if all are."""
+        """The one with the least to do, and that longest, of those that are not set aside; None if all are.
+
+        So one that was set aside is tried again once its time is over, however little there is to do.
+        """
         free = (runtime for runtime in self._all if runtime.free_at <= now)
-        return min(free, key=lambda runtime: (runtime.running, runtime.failures), default=None)
+        return min(free, key=lambda runtime: (runtime.running, runtime.began_at), default=None)
 
     @property
     def next_free_at(self) -> float:

@@ -352,6 +352,24 @@ def test_ctrl_c_stops(local_runtime: Local, when_stopped: Any) -> None:
     assert came == (["awaited"] * 2 if when_stopped == "wait" else [])
 
 
+def test_a_thread_that_cannot_be_started_is_a_failure_of_its_prompt(
+    scripted_runtime: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, started = threading.Thread, itertools.count()
+
+    class Scarce(real):  # type: ignore[misc, valid-type]
+        def start(self) -> None:
+            if self.name == "runtimeuse-map" and next(started):
+                raise RuntimeError("can't start new thread")
+            super().start()
+
+    client = Client(scripted_runtime(answers).url)
+    monkeypatch.setattr(threading, "Thread", Scarce)
+    outcomes = list(client.map(numbers(5), at_once=3, ordered=True))
+    assert outcomes[0].output == "0"
+    assert {str(outcome.error) for outcome in outcomes if outcome.error} <= {"can't start new thread"}
+
+
 # --- trying again, and pools ----------------------------------------------------------------------------
 
 
@@ -406,19 +424,16 @@ def test_a_pool_shares_the_prompts(scripted_runtime: Start) -> None:
 
 
 def test_a_runtime_that_fails_to_connect_is_set_aside_and_tried_again_later(scripted_runtime: Start) -> None:
-    ill = scripted_runtime([503, 503, answers])
-    well = scripted_runtime(answers)
-    client = Client(well.url)
+    ill, well = scripted_runtime([503, 503, answers]), scripted_runtime(answers)
+    clients = [Client(ill.url), Client(well.url)]
 
-    def until_the_ill_one_is_well() -> Iterator[str]:
-        for number in itertools.count():
-            if len(ill.connections) >= 4:
-                return
-            yield str(number)
+    def until_it_is_well() -> Iterator[str]:
+        while len(ill.connections) < 4:
+            yield "1"
 
-    outcomes = list(client.map(until_the_ill_one_is_well(), clients=[Client(ill.url), client], at_once=2, rate=50))
+    outcomes = list(clients[0].map(until_it_is_well(), clients=clients, at_once=1))
     assert [outcome.error for outcome in outcomes if outcome.error] == []
-    assert len(well.connections) > 0
+    assert len(well.connections) >= 2
 
 
 def test_one_that_is_gone_costs_no_prompt(scripted_runtime: Start) -> None:

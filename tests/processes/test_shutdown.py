@@ -62,6 +62,11 @@ ENDINGS = {
         0,
     ),
     "a stream in a reference cycle": ("kept = open_stream(); kept.itself = [kept]; del kept", 0),
+    "a job": ("job = client.submit('x', on_assistant_message=lambda _: begun.set()); assert begun.wait(10)", 0),
+    "a map nobody left": (
+        "kept = [client.map(['x'] * 9, timeout=1.5)]; next(kept[0]); kept.append(kept)",
+        0,
+    ),
     "a finished call and a kept error": (
         "kept = []\n    try: client.invoke(invocation, timeout=1.5)\n    except Exception as error: kept.append(error)",
         0,
