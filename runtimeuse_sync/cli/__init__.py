@@ -3,7 +3,8 @@
 | module | its one job |
 |---|---|
 | ``_app`` | the sub-commands put together; the exit code |
-| ``serve``, ``invoke``, ``batch``, ``execute``, ``cp``, ``wait``, ``demo`` | one sub-command each (``exec``) |
+| ``serve``, ``invoke``, ``batch``, ``execute`` (``exec``), ``cp``, ``wait``, ``demo`` | one sub-command each |
+| ``replay``, ``show`` | two more, for what was recorded |
 | ``_parameters`` | options that several of them share, and the types of their values |
 | ``_endings`` | every way in which a command can end, and its exit code |
 | ``_signals``, ``_streams`` | signals as exceptions; standard streams that lose nothing |
@@ -11,6 +12,8 @@
 | ``_schema`` | the file of ``--schema``, checked |
 | ``_reports``, ``_json`` | what a run's messages look like on a screen, or as JSON; JSON that every reader can read |
 | ``_artifacts`` | artifacts into a folder |
+| ``_recording`` | the file of ``--record`` |
+| ``_timeline``, ``_pictures`` | what a recorded call was at when; as lines of text |
 | ``_prompts``, ``_answers`` | what ``batch`` reads, and what it writes and goes on with |
 | ``_demo_run`` | the demo's one invocation, shown and checked |
 | ``_demo_world`` | what it needs around it: a file server, a workspace, an agent |

@@ -17,7 +17,9 @@ from .cp import cp
 from .demo import demo
 from .execute import execute
 from .invoke import invoke
+from .replay import replay
 from .serve import serve
+from .show import show
 from .wait import wait
 
 
@@ -30,7 +32,7 @@ def app() -> None:
     """Run agents and commands on a runtimeuse runtime, or host one."""
 
 
-for command in (serve, invoke, batch, execute, cp, wait, demo):
+for command in (serve, invoke, batch, execute, cp, wait, replay, show, demo):
     app.add_command(command)
 
 

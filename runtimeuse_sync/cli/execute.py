@@ -23,6 +23,7 @@ from ._parameters import (
     secret_option,
     timeout_option,
 )
+from ._recording import record_option, recorded
 from ._reports import ExecReport, open_report
 from ._screen import PROGRAM
 
@@ -89,6 +90,7 @@ def _split(args: Sequence[str]) -> tuple[list[str], list[str]]:
 @secret_option
 @artifact_options
 @timeout_option(None, "For the whole run. Default: no limit.")
+@record_option
 @json_option
 @click.pass_context
 def execute(
@@ -101,6 +103,7 @@ def execute(
     secrets: Sequence[str],
     wanted: Wanted,
     timeout: Optional[float],
+    journal: Optional[str],
     as_json: bool,
 ) -> None:
     """Run COMMAND at URL (default: RUNTIMEUSE_URL), its output and exit code as if it ran here.
@@ -115,7 +118,7 @@ def execute(
     report = open_report(as_json=as_json, of=ExecReport)
     code = EXEC_FAILED
     with report.screen, endings(report, failed=EXEC_FAILED):
-        with receiving(wanted, report) as artifacts:
+        with recorded(client, journal) as client, receiving(wanted, report) as artifacts:
             options = ExecuteCommandsOptions(
                 secrets_to_redact=list(secrets),
                 artifacts_dirs=artifacts.directories,

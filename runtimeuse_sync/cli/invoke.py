@@ -22,6 +22,7 @@ from ._parameters import (
     secret_option,
     timeout_option,
 )
+from ._recording import record_option, recorded
 from ._reports import open_report
 from ._schema import read_schema
 from ._screen import PROGRAM
@@ -66,6 +67,7 @@ def _read_input() -> str:
 @secret_option
 @artifact_options
 @timeout_option(None, "For the whole run. Default: no limit.")
+@record_option
 @json_option
 def invoke(
     url: Optional[str],
@@ -79,6 +81,7 @@ def invoke(
     secrets: Sequence[str],
     wanted: Wanted,
     timeout: Optional[float],
+    journal: Optional[str],
     as_json: bool,
 ) -> None:
     """Run the agent at URL (default: RUNTIMEUSE_URL) on PROMPT, and print its result.
@@ -90,7 +93,7 @@ def invoke(
     client = make_client(url, token, headers)
     wanted.check()
     report = open_report(as_json=as_json)
-    with report.screen, endings(report), receiving(wanted, report) as artifacts:
+    with report.screen, endings(report), recorded(client, journal) as client, receiving(wanted, report) as artifacts:
         message = InvocationMessage(
             system_prompt=system_prompt,
             user_prompt=_read_input() if prompt == "-" else prompt,

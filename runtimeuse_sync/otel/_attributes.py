@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Optional, Union
 from urllib.parse import urlsplit
 
@@ -13,6 +13,7 @@ from .. import (
     CommandExecutionMessage,
     EndSessionMessage,
     InvocationMessage,
+    Redactor,
     ResultMessageInterface,
     RuntimeUseError,
     Usage,
@@ -127,8 +128,5 @@ def _text(content: str) -> Mapping[str, str]:
 
 
 def redacted(text: str, request: Request) -> str:
-    """``text`` without the secrets that ``request`` names; the longest first, as one may be a part of another."""
-    secrets: Iterable[str] = getattr(request, "secrets_to_redact", ())
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, "[REDACTED]")
-    return text
+    """``text`` without the secrets that ``request`` names."""
+    return Redactor(getattr(request, "secrets_to_redact", ())).text(text)

@@ -23,6 +23,7 @@ From the outside in:
 ``_runtime``                ``ScriptedRuntime``: what a test starts, asks and waits for
 ``_generations``            scripts that behave as releases of the runtime do
 ``_server``                 accepts connections, and runs a script for each on a thread of its own
+``_cassettes``              what the fixture ``runtime_cassette`` records and plays
 ``_record``                 what has happened on all connections
 ``_peer``, ``_comparison``  one connection as its script sees it; a message beside the one expected
 ``_link``                   one connection's socket and WebSocket protocol
@@ -40,9 +41,10 @@ except ImportError as error:
         'runtimeuse_sync.testing needs websockets: pip install "runtimeuse-sync[local]"', name="websockets"
     ) from error
 
+from ._cassettes import Cassette
 from ._generations import Reply, generation
 from ._loop import Disconnected
 from ._peer import Peer, Script
 from ._runtime import ScriptedRuntime
 
-__all__ = ["Disconnected", "Peer", "Reply", "Script", "ScriptedRuntime", "generation"]
+__all__ = ["Cassette", "Disconnected", "Peer", "Reply", "Script", "ScriptedRuntime", "generation"]

@@ -17,7 +17,7 @@ from .conftest import Done
 
 Cli = Callable[..., Done]
 
-COMMANDS = ["serve", "invoke", "exec", "cp", "wait", "demo"]
+COMMANDS = ["serve", "invoke", "batch", "exec", "cp", "wait", "replay", "show", "demo"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

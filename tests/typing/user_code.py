@@ -56,8 +56,10 @@ from runtimeuse_sync import (
 from runtimeuse_sync.artifacts import S3Artifacts, StoredArtifact
 from runtimeuse_sync.jobs import Budget, Job, Outcome, Progress
 from runtimeuse_sync.local import ClaudeAgent, CodexAgent, LocalRuntime, NodeRuntime
+from runtimeuse_sync.otel import OpenTelemetry
 from runtimeuse_sync.outputs import output_schema
 from runtimeuse_sync.sandboxes import Endpoint, Sandbox, connected
+from runtimeuse_sync.testing import Cassette
 
 INVOCATION = InvocationMessage(
     message_type="invocation_message",
@@ -413,3 +415,16 @@ def known_agents() -> None:
     LocalRuntime(ClaudeAgent("--permission-mode", "acceptEdits", cwd="."))
     LocalRuntime(CodexAgent(program="/opt/codex"))
     ClaudeAgent(["-p"])  # type: ignore[arg-type]
+
+
+def traced(client: Client) -> None:
+    assert_type(client.with_observers(OpenTelemetry(provider="anthropic", content=True)), Client)
+    Client("ws://localhost:8080", observers=[OpenTelemetry()])
+    OpenTelemetry(provider=5)  # type: ignore[arg-type]
+    Client("ws://localhost:8080", observers=OpenTelemetry())  # type: ignore[arg-type]
+
+
+def test_of_a_cassette(runtime_cassette: Cassette) -> None:
+    assert_type(runtime_cassette.path, Path)
+    assert_type(runtime_cassette.is_recording, bool)
+    assert_type(runtime_cassette.missing, list[str])
