@@ -47,6 +47,7 @@ NEEDS = {
     "tests/otel": "opentelemetry.sdk.trace",
     "tests/outputs": "msgspec",
     "tests/packaging": "build",
+    "tests/sandboxes/test_providers.py": "e2b",
 }
 
 

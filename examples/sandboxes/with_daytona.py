@@ -1,7 +1,8 @@
 """An agent in a Daytona sandbox: ``pip install runtimeuse-sync daytona``.
 
-``DAYTONA_API_KEY`` and ``OPENAI_API_KEY`` have to be set. Type-checked against daytona 0.226; not run by
-the tests, which have no account.
+``DAYTONA_API_KEY`` and ``OPENAI_API_KEY`` have to be set.
+
+Written for daytona 0.226, and not run for real by the tests, which have no account.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """An agent in a container of this machine: ``pip install runtimeuse-sync docker``.
 
-``OPENAI_API_KEY`` has to be set. Type-checked against docker 7.2; not run by the tests, which have no Docker.
+``OPENAI_API_KEY`` has to be set.
+
+Written for docker 7.2, and not run for real by the tests, which have no Docker.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """An agent in an E2B sandbox: ``pip install runtimeuse-sync e2b``.
 
-``E2B_API_KEY`` and ``OPENAI_API_KEY`` have to be set. Type-checked against e2b 2.63; not run by the tests,
-which have no account.
+``E2B_API_KEY`` and ``OPENAI_API_KEY`` have to be set.
+
+Written for e2b 2.63, and not run for real by the tests, which have no account.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """An agent in a Modal sandbox: ``pip install runtimeuse-sync modal``.
 
-``modal setup`` has to be done once, and ``OPENAI_API_KEY`` set. Type-checked against modal 1.6; not run by
-the tests, which have no account.
+``modal setup`` has to be done once, and ``OPENAI_API_KEY`` set.
+
+Written for modal 1.6, and not run for real by the tests, which have no account.
 """
 
 from __future__ import annotations

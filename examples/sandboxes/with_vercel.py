@@ -1,7 +1,9 @@
 """An agent in a Vercel sandbox: ``pip install runtimeuse-sync vercel``.
 
 ``VERCEL_OIDC_TOKEN``, which ``vercel link && vercel env pull`` writes into ``.env.local``, and ``OPENAI_API_KEY`` have
-to be set. Type-checked against vercel 0.12; not run by the tests, which have no account.
+to be set.
+
+Written for vercel 0.12, and not run for real by the tests, which have no account.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ LIFETIME = 3600  # seconds; Vercel stops it then, even if this program is gone
 
 @contextmanager
 def vercel_sandbox() -> Iterator[Endpoint]:
-    """A sandbox of the default image, which has Node.js. Who knows its URL, which cannot be guessed, can use it."""
+    """A sandbox of the default image, which has Node.js. Who knows its URL can use it: keep it to yourself."""
     keys = {"OPENAI_API_KEY": os.environ["OPENAI_API_KEY"]}
     # Leaving its block stops and destroys it.
     with session(), vercel.create_sandbox(ports=[PORT], execution_time_limit=LIFETIME, env=keys) as sandbox:
