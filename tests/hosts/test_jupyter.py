@@ -8,17 +8,27 @@ from typing import Any, Callable
 
 from .support import PATIENCE, Agent, environment
 
-# In a process of its own: ZeroMQ has threads that live on. Interrupts a cell that prints "You said: wait".
+# In a process of its own: ZeroMQ has threads that live on. Interrupts a cell that prints, or shows by
+# ``watch``, "You said: wait". Of what ``watch`` shows, the first word is told, once the run has ended.
 NOTEBOOK = """
 from jupyter_client.manager import start_new_kernel
 
 manager, client = start_new_kernel(kernel_name="python3")
+
+interrupted = set()
 
 def hear(message):
     content = message["content"]
     if message["msg_type"] == "stream":
         print(content["text"], end="")
         if "You said: wait" in content["text"]:
+            manager.interrupt_kernel()
+    elif message["msg_type"] == "update_display_data":
+        picture = content["data"]["text/plain"]
+        if not picture.startswith("running"):
+            print(picture.partition(",")[0])
+        elif "You said: wait" in picture and content["transient"]["display_id"] not in interrupted:
+            interrupted.add(content["transient"]["display_id"])
             manager.interrupt_kernel()
     elif message["msg_type"] == "error":
         print(content["ename"])
@@ -44,6 +54,8 @@ def ask(prompt, speaker=session):
 run('ask("hello")')
 run('ask("wait")')
 run('ask("still there?")')
+run('from runtimeuse_sync.notebook import watch; watch(session.stream("wait", system_prompt=""))')
+run('watch(session.stream("and now?", system_prompt="")).text')
 run('ask("wait", client)')
 run('ask("alone", client)')
 manager.shutdown_kernel()
@@ -57,6 +69,10 @@ You said: wait
 KeyboardInterrupt
 You said: still there?
 'still there?'
+cancelled
+KeyboardInterrupt
+done
+'and now?'
 You said: wait
 KeyboardInterrupt
 You said: alone

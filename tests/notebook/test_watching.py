@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from types import SimpleNamespace
 from typing import Any, Callable
 
 import pytest
@@ -75,6 +77,47 @@ def test_a_run_under_way_has_its_tick(scripted_runtime: Start) -> None:
         with pytest.raises(RuntimeUseError, match="set its tick before"):
             run.tick = 1.0
         list(run)
+
+
+class Display:
+    """IPython's, of a notebook: what it was given, picture by picture."""
+
+    def __init__(self, view: View, display_id: bool) -> None:
+        assert display_id
+        self.pictures = [repr(view)]
+        Display.last = self
+
+    last: Display
+
+    def update(self, view: View) -> None:
+        self.pictures.append(repr(view))
+
+
+def ipython(**shell: Any) -> Any:
+    shell_now = SimpleNamespace(**shell)
+    return SimpleNamespace(get_ipython=lambda: shell_now, display=SimpleNamespace(display=Display))
+
+
+def test_a_flood_of_messages_makes_few_pictures_and_the_last_one_shows_the_end(
+    scripted_runtime: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "IPython", ipython(kernel=object()))
+    monkeypatch.setattr("runtimeuse_sync.notebook._watching._PACE", 3600.0)
+    reply = Reply(messages=[said(f"message {number}") for number in range(1000)], result="ok")
+    watch(Client(scripted_runtime(generation("0.15", reply)).url).stream("hi", system_prompt=""))
+    first, last = Display.last.pictures
+    assert first.startswith("running, ")
+    assert last.startswith("done, ")
+    assert last.endswith("message 999")
+
+
+def test_ipython_in_a_terminal_is_no_notebook(
+    scripted_runtime: Start, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "IPython", ipython())
+    reply = Reply(messages=[said("Reading.")], result="ok")
+    watch(Client(scripted_runtime(generation("0.15", reply)).url).stream("hi", system_prompt=""))
+    assert capsys.readouterr().out == "Reading.\n"
 
 
 def test_the_picture_has_the_last_messages_and_the_output_folded() -> None:

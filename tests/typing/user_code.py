@@ -55,11 +55,14 @@ from runtimeuse_sync import (
 )
 from runtimeuse_sync.artifacts import S3Artifacts, StoredArtifact
 from runtimeuse_sync.jobs import Budget, Job, Outcome, Progress
+from runtimeuse_sync.journal import Entry, follow
 from runtimeuse_sync.local import ClaudeAgent, CodexAgent, LocalRuntime, NodeRuntime
+from runtimeuse_sync.notebook import watch
 from runtimeuse_sync.otel import OpenTelemetry
 from runtimeuse_sync.outputs import output_schema
 from runtimeuse_sync.sandboxes import Endpoint, Sandbox, connected
 from runtimeuse_sync.testing import Cassette
+from runtimeuse_sync.web import sse_event, sse_journal
 
 INVOCATION = InvocationMessage(
     message_type="invocation_message",
@@ -428,3 +431,19 @@ def test_of_a_cassette(runtime_cassette: Cassette) -> None:
     assert_type(runtime_cassette.path, Path)
     assert_type(runtime_cassette.is_recording, bool)
     assert_type(runtime_cassette.missing, list[str])
+
+
+def in_a_notebook(client: Client) -> None:
+    assert_type(watch(client.stream("Hello")), ResultMessageInterface)
+    assert_type(watch(client.stream("Hello", output_type=Stats)).output, Stats)
+    assert_type(watch(client.stream_commands([CommandInterface(command="ls")])).results, list[CommandResultItem])
+    watch("Hello")  # type: ignore[arg-type]
+
+
+def on_a_page() -> None:
+    assert_type(sse_journal(Path("run.jsonl"), last_event_id=None), Iterator[str])
+    assert_type(sse_event(1, {"message_type": "end"}), str)
+    for entry in follow("run.jsonl"):
+        assert_type(entry, Entry)
+    for entry_or_none in follow("run.jsonl", tick=1.0):
+        assert_type(entry_or_none, Optional[Entry])
