@@ -34,7 +34,7 @@ def sse_journal(
     ``end``: there a page closes its ``EventSource``.
 
     Args:
-        path (str or path): the journal, of one call; for another, say which.
+        path (str or os.PathLike): the journal, of one call; for another, say which.
         last_event_id (str or None): the request's header ``Last-Event-ID``. What is no number is taken as none.
         call_id (str or None): the call, where the journal has several. Default None.
         tick (float): seconds of silence after which a comment is written, which lets the server notice that the
