@@ -90,6 +90,7 @@ class _Mapping:
 
     def outcomes(self) -> Generator[Outcome[Any], None, None]:
         """Begin what may begin, wait for an end, yield what is due; until nothing is left."""
+        is_impatient = False
         try:
             while True:
                 self._begin_what_may()
@@ -100,18 +101,21 @@ class _Mapping:
                     yield from self._deliver(job)
             if self._failure is not None:
                 raise self._failure
+        except KeyboardInterrupt:
+            is_impatient = True
+            raise
         finally:
-            self._leave()
+            self._leave(is_impatient)
 
     @property
     def _is_over(self) -> bool:
         return not self._running and not self._again and (self._is_dry or self._is_stopped)
 
-    def _leave(self) -> None:
+    def _leave(self, is_impatient: bool) -> None:
         """Leave nothing running: the loop was left, or something was raised."""
         if self._process == os.getpid():
             self._crew.end()
-            end(self._running, is_impatient=False)
+            end(self._running, is_impatient=is_impatient)
 
     # --- beginning ----------------------------------------------------------------------------------
 
@@ -195,10 +199,16 @@ class _Mapping:
         self._count(outcome)
         self._judge(outcome)
         for due in self._order.put(outcome):
-            if self._failure is None or due.error is None:
+            if self._is_told(due):
                 yield due
         if self._how.on_progress is not None:
             self._how.on_progress(self._progress())
+
+    def _is_told(self, outcome: Outcome[Any]) -> bool:
+        """Behind something that will be raised, neither other failures are that may not be, nor what it cut off."""
+        if self._failure is None or outcome.error is None:
+            return True
+        return self._how.return_exceptions and not isinstance(outcome.error, CancelledException)
 
     def _note_connection(self, job: Job[Any], task: _Task, error: Optional[BaseException]) -> None:
         runtime = task.runtime
