@@ -59,7 +59,7 @@ class Canceller:
             limit = deadline.remaining()
             pause = self._cancellation.begin_wait(limit)
             try:
-                channel.backlog.extend(channel.receive(pause, is_last=pause >= limit))
+                channel.backlog.extend(channel.receive(pause, limit=limit))
             except RuntimeUseError as error:
                 error.__traceback__ = None  # of these frames, which the connection would keep alive with the error
                 exchange.disconnect(error)

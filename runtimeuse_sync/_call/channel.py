@@ -77,15 +77,16 @@ class Channel:
         """What ends a ``receive`` in another thread; None if the connection cannot do that."""
         return getattr(self.connection, "wake", None)
 
-    def receive(self, timeout: float, *, is_last: bool) -> Sequence[Any]:
+    def receive(self, timeout: float, *, limit: float) -> Sequence[Any]:
         """Messages that have come, as soon as there are any; none after ``timeout`` seconds.
 
-        With ``is_last``, none means that a limit is judged. If the process stood still meanwhile, the limit has
+        After ``limit`` seconds, none means that the call is judged. If the process stood still meanwhile, the limit has
         passed before the connection thread could read what had come by then: that is waited for.
         """
         began = time.monotonic()
         batch = self.connection.receive(timeout)
-        late = time.monotonic() - began - timeout
-        if is_last and not batch and late > 0:
+        elapsed = time.monotonic() - began
+        late = elapsed - timeout
+        if not batch and elapsed >= limit and late > 0:
             batch = self.connection.receive(min(late, CATCH_UP))
         return batch

@@ -158,7 +158,7 @@ class RequestLoop:
         limit = min(self._limits.remaining(self.exchange.state), self._ticker.remaining())
         pause = cancellation.begin_wait(limit)
         try:
-            batch = channel.receive(pause, is_last=pause >= limit)
+            batch = channel.receive(pause, limit=limit)
         except RuntimeUseError as error:
             self._disconnect(error)
             return ()

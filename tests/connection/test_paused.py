@@ -42,7 +42,8 @@ CHILD = """
         Keepalive.wrote = stop_once_after_a_ping
 
     try:
-        outcome = client.invoke(InvocationMessage(system_prompt="", user_prompt="")).text
+        limits = json.loads(sys.argv[3]) if sys.argv[3:] and sys.argv[3][0] == "{" else {}
+        outcome = client.invoke(InvocationMessage(system_prompt="", user_prompt=""), **limits).text
     except RuntimeUseError as error:
         outcome = str(error)
     print(json.dumps(outcome), flush=True)
@@ -96,6 +97,21 @@ def test_and_one_that_did_not_is_dead() -> None:
     with RawServer(play) as server:
         with started(CHILD, server.url, PINGS, "--stops-after-ping") as child:
             assert "a ping was not answered within 0.5 s" in child.read(20)
+
+
+def test_what_came_meanwhile_is_no_silence() -> None:
+    def play(conn: RawPeer) -> None:
+        conn.accept()
+        conn.read_frame()
+        os.kill(child.process.pid, signal.SIGSTOP)
+        wait_until_stopped(child)
+        conn.send(RESULT)
+        go_on_after(1.0, child)
+        answer_pings_until_the_end(conn)
+
+    with RawServer(play) as server:
+        with started(CHILD, server.url, "{}", '{"idle_timeout": 1.0}') as child:
+            assert child.read(20) == "done"
 
 
 @pytest.mark.slow
