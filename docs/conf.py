@@ -22,7 +22,7 @@ extensions = [
     "forge_links",
     "linked_names",
     "llms",
-    "printed",
+    "programs",
     "python_inventory",
 ]
 

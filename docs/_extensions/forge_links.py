@@ -11,11 +11,14 @@ from docutils import nodes
 
 def page_of(path: PurePosixPath, anchor: str, pages: set[str]) -> Optional[str]:
     """Where a file of the repository is shown: a page has the name of its file, a program has a title on one page."""
-    if path.parts[:1] == ("examples",):
-        section = nodes.make_id("/".join(path.parts[1:]))
-        return "examples.html" + (f"#{section}" if section else "")
-    name = path.parent.name if path.name == "README.rst" and path.parent.name else path.stem.lower()
-    return f"{name}.html{anchor}" if path.suffix == ".rst" and name in pages else None
+    if path.name == "README.rst":
+        name = path.parent.name or "index"
+    elif path.parts[0] == "examples":
+        name, section = "examples", nodes.make_id("/".join(path.parts[1:]))
+        anchor = f"#{section}" if section else ""
+    else:
+        name = path.stem.lower() if path.suffix == ".rst" else ""
+    return f"{name}.html{anchor}" if name in pages else None
 
 
 def relink(app: Any, doctree: nodes.document) -> None:

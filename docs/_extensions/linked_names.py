@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from inspect import signature
 from typing import Any
 
 from docutils import nodes
@@ -14,14 +15,19 @@ from python_inventory import LINKED
 from sphinx.addnodes import desc_signature, pending_xref
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
+import runtimeuse_sync
+
 # A name, and whether it is written as something that is called or given.
-NAME = re.compile(r"((?:\w+\.)*\w+)(\(.*\)|=.*)?")
+NAME = re.compile(r"((?:\w+\.)*\w+)([(=].*)?")
 ALREADY_LINKED = (nodes.reference, nodes.title, pending_xref, desc_signature)
 
 # Members of these are linked by their bare names, those of the first one first.
-FAMILIAR = ("Client", "QueryOptions", "Run")
+FAMILIAR = ("Client", "QueryOptions", "ExecuteCommandsOptions", "Run")
+# What these are called with is described at the class.
+TAKE_SETTINGS = FAMILIAR[:3]
 # These words mean other things as well: they are linked only where they are called.
-ORDINARY = {"run", "session", "stream", "logger", "model", "timeout", "result"}
+ORDINARY = {"headers", "invocation", "logger", "message", "model", "options", "proxy", "request", "result", "run"}
+ORDINARY |= {"defaults", "session", "stream", "timeout", "transport", "usage"}
 # On these pages bare words are modules or commands.
 OTHER_WORDS = {"architecture", "changelog", "cli", "contributing", "benchmarks"}
 
@@ -45,6 +51,12 @@ def index_of(documented: list[str]) -> dict[str, str]:
     for full in sorted(public, key=lambda name: (name.count("."), name)):
         for spelling in spellings(full):
             index.setdefault(spelling, full)
+    for owner in TAKE_SETTINGS:
+        for parameter in signature(getattr(runtimeuse_sync, owner)).parameters:
+            index.setdefault(f"{owner}.{parameter}", index[owner])
+    for name in runtimeuse_sync.__all__:
+        own_name = getattr(getattr(runtimeuse_sync, name), "__name__", name)
+        index.setdefault(name, index.get(own_name, ""))
     return index
 
 
