@@ -67,12 +67,20 @@ class LinkNames(SphinxPostTransform):
 
     def run(self, **kwargs: Any) -> None:
         """Called for each page, when all have been read."""
+        self.leave_words()
         index = index_of(list(self.env.domains.python_domain.objects))
         for literal in list(self.document.findall(nodes.literal)):
             target = self.target_of(literal.astext(), index)
             if target and not is_within(literal, ALREADY_LINKED):
                 options = {"refdomain": "py", "reftype": "obj", "reftarget": target, "refexplicit": True}
                 literal.replace_self(pending_xref("", literal.deepcopy(), refdoc=self.env.docname, **options))
+
+    def leave_words(self) -> None:
+        """A type told in a plain word (``path``, ``mapping``) is no name, although some attribute may have it."""
+        for reference in list(self.document.findall(pending_xref)):
+            target = reference.get("reftarget", "")
+            if reference.get("refdomain") == "py" and re.fullmatch("[a-z]+", target) and target not in LINKED:
+                reference.replace_self(reference.children)
 
     def target_of(self, text: str, index: dict[str, str]) -> str | None:
         """The documented name that is meant, if any."""
