@@ -230,7 +230,7 @@ class Streams(ABC):
 
     def stream_commands(
         self,
-        commands: Sequence[m.CommandInterface],
+        commands: Sequence[Union[m.CommandInterface, str]],
         options: Optional[ExecuteCommandsOptions] = None,
         *,
         tick: Optional[float] = None,

@@ -89,8 +89,9 @@ def test_sizes(client: Client, tmp_path: Path, size: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_thirty_mebibytes(local: Client, tmp_path: Path) -> None:
-    _there_and_back(local, tmp_path, 30 * 2**20 + 1)
+@pytest.mark.parametrize("client", ["0.9", "0.14", "local"], indirect=True)
+def test_thirty_mebibytes(client: Client, tmp_path: Path) -> None:
+    _there_and_back(client, tmp_path, 30 * 2**20 + 1)
 
 
 def _there_and_back(client: Client, tmp_path: Path, size: int) -> None:
@@ -102,15 +103,16 @@ def _there_and_back(client: Client, tmp_path: Path, size: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_two_thousand_files(local: Client, tmp_path: Path) -> None:
+@pytest.mark.parametrize("client", ["0.9", "0.14", "local"], indirect=True)
+def test_two_thousand_files(client: Client, tmp_path: Path) -> None:
     folder = tmp_path / "source"
     for number in range(2000):
         path = folder / str(number % 40) / f"{number} {HARD_NAMES[number % 13]}"[:250]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(os.urandom(number))
     for _ in ("new", "merged"):
-        local.upload(folder, f"{tmp_path}/there")
-        local.download(f"{tmp_path}/there", tmp_path / "back")
+        client.upload(folder, f"{tmp_path}/there")
+        client.download(f"{tmp_path}/there", tmp_path / "back")
         assert tree(tmp_path / "back") == tree(folder)
 
 

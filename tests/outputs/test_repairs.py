@@ -18,6 +18,8 @@ from runtimeuse_sync import (
     IdleTimeoutError,
     InvocationMessage,
     InvocationTimeoutError,
+    ObservedCall,
+    Observer,
     OutputValidationError,
     ResultMessageInterface,
     StructuredOutputResult,
@@ -65,6 +67,36 @@ def test_a_call_asks_again_on_the_connection_that_it_has(release: str) -> None:
         assert Client(runtime.url).query("Count.", output_type=Stats, output_repairs=2).output == Stats(3, 4)
     assert len(runtime.connections) == 1
     assert len(prompts(runtime)) == 3
+
+
+class Telling(Observer):
+    """Notes what is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def environment(self, call: ObservedCall) -> dict[str, str]:
+        return {"RUN": "7"}
+
+    def message_sent(self, call: ObservedCall, message: Any) -> None:
+        self.told.append(type(message).__name__)
+
+    def call_ended(self, call: ObservedCall, result: Any, error: Any) -> None:
+        self.told.append(type(error or result).__name__)
+
+
+@pytest.mark.parametrize("release", ["0.9", "0.15"])
+def test_to_an_observer_it_is_one_call(release: str) -> None:
+    observer = Telling()
+    with ScriptedRuntime(playing(release, Reply(result=BAD), Reply(result=GOOD))) as runtime:
+        client = Client(runtime.url, observers=[observer])
+        client.query("Count.", output_type=Stats, output_repairs=1)
+        asked = [message.agent_env for message in runtime.received if isinstance(message, InvocationMessage)]
+    *sent, end = observer.told
+    assert end == "ResultMessageInterface"
+    assert set(sent) == {"InvocationMessage"}
+    assert len(sent) == len(asked)
+    assert all(env == {"RUN": "7"} for env in asked)
 
 
 def test_a_connection_that_was_closed_meanwhile_is_no_hindrance() -> None:
