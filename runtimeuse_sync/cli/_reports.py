@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Optional, Protocol
 
 from .. import messages as m
 from ..exceptions import AgentRuntimeError, OutputValidationError
@@ -41,8 +41,8 @@ class Report(Protocol):
     def artifact(self, remote: str, local: Path) -> None:
         """An artifact was saved."""
 
-    def exit(self, code: int) -> None:
-        """The remote command ended."""
+    def exit(self, code: int, failure: Optional[str] = None) -> None:
+        """The remote command ended; ``failure`` says how, if ``code`` is not its own."""
 
     def ready(self, seconds: float) -> None:
         """The runtime accepts connections."""
@@ -100,8 +100,11 @@ class TextReport:
         """See ``Report``."""
         self.screen.say(f"saved {shown(str(local), self.screen.notes, keep_lines=False)}", "green")
 
-    def exit(self, code: int) -> None:
-        """See ``Report``: the exit code speaks for itself."""
+    def exit(self, code: int, failure: Optional[str] = None) -> None:
+        """See ``Report``. The command's own code speaks for itself."""
+        if failure:
+            self._finish_line()
+            self.screen.say(f"{PROGRAM}: {failure}", "red")
 
     def ready(self, seconds: float) -> None:
         """See ``Report``."""
@@ -160,9 +163,9 @@ class JsonReport:
         """See ``Report``."""
         self._emit("artifact", path=remote, saved_to=str(local))
 
-    def exit(self, code: int) -> None:
+    def exit(self, code: int, failure: Optional[str] = None) -> None:
         """See ``Report``."""
-        self._emit("exit", exit_code=code)
+        self._emit("exit", exit_code=code, **({"failure": failure} if failure else {}))
 
     def ready(self, seconds: float) -> None:
         """See ``Report``."""

@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 import click
 
-from ..messages import CommandInterface
+from ..messages import CommandInterface, CommandResultItem
 from ..options import ExecuteCommandsOptions
 from ._artifacts import Wanted, artifact_options, receiving
 from ._endings import EXEC_FAILED, Failure, endings
@@ -131,8 +131,11 @@ def execute(
             )
             line = command[0] if len(command) == 1 else shlex.join(command)
             item = CommandInterface(command=line, cwd=cwd, env=dict(env) or None)
-            code = _exit_code(client.execute_commands([item], options).results)
-        report.exit(code)
+            ended = _last(client.execute_commands([item], options).results)
+        # The system keeps the low byte of an exit code: 256 would become 0, a success.
+        is_own = 0 <= ended.exit_code <= 255
+        code = ended.exit_code if is_own else 255
+        report.exit(code, None if is_own else ended.failure)
     raise click.exceptions.Exit(code)
 
 
@@ -146,9 +149,7 @@ def _url_and_command(before: Sequence[str], behind: Sequence[str]) -> tuple[Opti
     return url, command
 
 
-def _exit_code(results: Sequence[Any]) -> int:
+def _last(results: Sequence[CommandResultItem]) -> CommandResultItem:
     if not results:
         raise Failure("the runtime did not say how the command ended")
-    code = results[-1].exit_code
-    # The system keeps the low byte of an exit code: 256 would become 0, a success.
-    return code if 0 <= code <= 255 else 255
+    return results[-1]

@@ -49,7 +49,18 @@ def test_exit_codes(cli: Cli, url: str, code: int) -> None:
 @pytest.mark.parametrize("code", [256, -9, 3221225786])
 def test_an_exit_code_that_does_not_fit_is_no_success(cli: Cli, scripted_runtime: Scripted, code: int) -> None:
     reply = Reply(command_results=[CommandResultItem(command="x", exit_code=code)])
-    assert cli("exec", scripted_runtime(generation("0.15", reply)).url, "--", "x").code == 255
+    done = cli("exec", scripted_runtime(generation("0.15", reply)).url, "--", "x")
+    assert (done.code, done.out, done.err) == (255, "", f"runtimeuse-sync: exit code {code}\n")
+
+
+def test_what_the_runtime_ended_is_explained(cli: Cli, scripted_runtime: Scripted) -> None:
+    reply = Reply(command_results=[CommandResultItem(command="x", exit_code=-1)])
+    done = cli("exec", scripted_runtime(generation("0.15", reply)).url, "--", "x")
+    assert (done.code, done.out) == (255, "")
+    assert "prints more than 1 MiB" in done.err
+    done = cli("exec", "--json", scripted_runtime(generation("0.15", reply)).url, "--", "x")
+    last = json.loads(done.out.splitlines()[-1])
+    assert (last["exit_code"], "prints more than 1 MiB" in last["failure"]) == (255, True)
 
 
 def test_no_word_on_how_it_ended_is_a_failure(cli: Cli, scripted_runtime: Scripted) -> None:
