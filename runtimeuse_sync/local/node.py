@@ -167,7 +167,7 @@ class NodeRuntime:
             self._end = f"the runtime ended with exit code {code} before it was ready"
         except CommandNotStartedError as error:
             self._end = f"the runtime {error}"
-        except OSError as error:  # somebody has ended what keeps it
+        except (OSError, RuntimeError) as error:  # somebody has ended what keeps it; no thread to be had
             self._end = str(error)
         except CancelledException:
             pass
@@ -192,7 +192,8 @@ class NodeRuntime:
         self._url = None
         self._is_closing.set()
         self._processes.end()
-        self._thread.join(_JOIN)
+        if self._thread.ident is not None:  # it could be started
+            self._thread.join(_JOIN)
         atexit.unregister(self.close)
 
     def __enter__(self) -> NodeRuntime:
@@ -225,7 +226,7 @@ def _reserved(port: int) -> Iterator[int]:
     ``SO_REUSEADDR``, as the child's does. Elsewhere there is no such thing: there the port is free, for now.
     """
     with socket.socket() as place:
-        if sys.platform == "linux":
+        if os.name == "posix":
             place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         place.bind(("127.0.0.1", port))
         number: int = place.getsockname()[1]

@@ -144,6 +144,28 @@ def test_one_that_minds_no_sigterm_is_killed(tmp_path: Path) -> None:
     assert not lives(wait_for(tmp_path / "pid"))
 
 
+def test_without_a_thread_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(RuntimeError, match="new thread"):
+        shell("sleep 1000").start()
+
+
+def test_without_a_thread_for_its_output_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "runtimeuse-output":
+            raise RuntimeError("can't start new thread")
+        original(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(RuntimeNotStartedError, match="^can't start new thread$"):
+        shell("sleep 1000").start()
+
+
 OWNER = """
 import os, signal, sys
 from runtimeuse_sync.local import NodeRuntime
