@@ -105,6 +105,12 @@ def secure(response: flask.Response) -> flask.Response:
     return response
 
 
+@app.errorhandler(FileNotFoundError)
+def not_there(error: FileNotFoundError) -> tuple[str, int]:
+    """A journal that was not begun, a file that has not arrived, a ticket that was used."""
+    return "It is not there.", 404
+
+
 def found(run_id: str) -> RunFolder:
     """The run of that id; if there is none, 404."""
     run = RunFolder(ROOT / run_id)
@@ -162,10 +168,7 @@ def upload(run_id: str, ticket: str) -> tuple[str, int]:
     """Take a file from the runtime."""
     if not re.fullmatch(r"[\w-]{22}", ticket):
         flask.abort(404)
-    try:
-        found(run_id).receive(ticket, flask.request.stream)
-    except FileNotFoundError:
-        flask.abort(404)
+    found(run_id).receive(ticket, flask.request.stream)
     return "", 201
 
 
@@ -173,8 +176,7 @@ def upload(run_id: str, ticket: str) -> tuple[str, int]:
 def artifact(run_id: str) -> flask.Response:
     """A file of the agent's: to be saved, never to be shown, whatever is in it."""
     path = flask.request.args.get("path", "")
-    file = found(run_id).file(path)
-    if not file.exists():
-        flask.abort(404, "It has not arrived.")
     name = re.sub(r"[^\w .-]", "_", path.rpartition("/")[2])
-    return flask.send_file(file, mimetype="application/octet-stream", as_attachment=True, download_name=name)
+    return flask.send_file(
+        found(run_id).file(path), mimetype="application/octet-stream", as_attachment=True, download_name=name
+    )

@@ -56,7 +56,7 @@ function addOutput(text, stream) {
 function addFile(name, path) {
   const link = document.createElement("a");
   link.textContent = name;
-  link.href = `${log.dataset.files}?path=${encodeURIComponent(path)}`;
+  link.href = `${log.dataset.files}?${new URLSearchParams({ path })}`;
   const item = document.createElement("li");
   item.append(link);
   files.hidden = false;
