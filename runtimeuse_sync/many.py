@@ -109,7 +109,8 @@ class ManyRuns(SandboxCalls):
         with the process. Leaving the client's ``with`` block cancels the jobs that still run, and waits for their end.
 
         Args:
-            prompt, options, output_type, output_repairs, keywords: as in ``query``.
+            prompt, options, output_type, output_repairs, keywords: as in ``query``, but for ``uploads`` and
+                ``downloads``.
 
         Returns:
             Job: with its ``messages()``, ``status``, ``usage``, and a ``cancel()`` that tells the runtime.
@@ -197,7 +198,7 @@ class ManyRuns(SandboxCalls):
 
         Args:
             prompts (iterable of str): the tasks.
-            options, output_type, output_repairs, keywords: as in ``query``, for each of them.
+            options, output_type, output_repairs, keywords: as in ``submit``, for each of them.
             clients (sequence of Client or None): a pool of runtimes; each prompt goes to the one with the least to do.
                 One that fails to connect is set aside for a while. Default: this client alone.
             at_once (int): how many run at once, in all. Default 8.

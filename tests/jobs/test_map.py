@@ -276,6 +276,12 @@ def test_the_end_of_the_budget_stops(scripted_runtime: Start) -> None:
     assert len(runtime.connections) == 3
 
 
+def test_a_budget_of_tokens(scripted_runtime: Start) -> None:
+    usage = {"input_tokens": 60, "output_tokens": 40, "cache_read_input_tokens": 10_000}
+    runtime = scripted_runtime(generation("0.15", Reply(result="x", metadata={"usage": usage})))
+    assert len(list(Client(runtime.url).map(["1"] * 9, at_once=1, budget=Budget(tokens=150)))) == 2
+
+
 def test_what_runs_when_the_budget_ends_is_cancelled_and_has_an_outcome(scripted_runtime: Start) -> None:
     outcomes = list(Client(scripted_runtime(answers).url).map(["hang", "pay"], at_once=2, budget=Budget(cost_usd=1)))
     assert [type(outcome.error) for outcome in outcomes] == [type(None), CancelledException]
