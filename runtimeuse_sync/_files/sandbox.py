@@ -62,6 +62,11 @@ class SandboxError(RuntimeUseError):
     """
 
 
+def new_name() -> str:
+    """One that nothing has yet. A cassette replaces this: what is played has to ask for the same again."""
+    return uuid.uuid4().hex
+
+
 @attrs.frozen
 class Script:
     """A script, and the mark by which its answer is known.
@@ -72,7 +77,7 @@ class Script:
     """
 
     body: str = attrs.field(repr=False)
-    mark: str = attrs.field(factory=lambda: uuid.uuid4().hex)
+    mark: str = attrs.field(factory=lambda: new_name())
 
     @property
     def command(self) -> str:
@@ -215,7 +220,7 @@ def quoted(path: str) -> str:
 
 def new_folder(parent: str = "/tmp") -> str:
     """A path in the sandbox that nothing has yet."""
-    return f"{parent.rstrip('/')}/.runtimeuse-{uuid.uuid4().hex}"
+    return f"{parent.rstrip('/')}/.runtimeuse-{new_name()}"
 
 
 def downloadable(data: bytes, folder: str) -> RuntimeEnvironmentDownloadableInterface:

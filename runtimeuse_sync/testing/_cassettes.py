@@ -5,6 +5,8 @@ Clients are made anywhere, in the code under test. So what all of them connect b
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import os
 import threading
 from collections.abc import Collection, Iterator
@@ -12,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Callable
 
+from .._files import sandbox
 from .._titles import title
 from ..client import Client
 from ..exceptions import ReplayError
@@ -59,7 +62,7 @@ class Cassette:
 def playing(cassette: Cassette, on_missing: OnMissing, **options: Any) -> Iterator[None]:
     """Every client gets what was recorded; ``options`` are those of ``Replay``."""
     replay = _Played(cassette, on_missing, options)
-    with _replaced(WebSocketTransport, "connection", lambda _: replay.connection()):
+    with _names_of(cassette), _replaced(WebSocketTransport, "connection", lambda _: replay.connection()):
         yield
 
 
@@ -87,7 +90,7 @@ def recording(cassette: Cassette, is_wanted: Callable[[], bool]) -> Iterator[Non
     draft = cassette.path.with_name(f"{cassette.path.name}.part")
     draft.parent.mkdir(parents=True, exist_ok=True)
     draft.unlink(missing_ok=True)
-    with _recorded_into(draft), _replaced(WebSocketTransport, "connection", _connection):
+    with _names_of(cassette), _recorded_into(draft), _replaced(WebSocketTransport, "connection", _connection):
         yield
     if draft.exists():
         if is_wanted():
@@ -114,13 +117,25 @@ def _recorded_into(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _replaced(cls: type, name: str, value: Any) -> Iterator[None]:
-    before = getattr(cls, name)
-    setattr(cls, name, value)
+def _names_of(cassette: Cassette) -> Iterator[None]:
+    """Have ``run``, ``upload`` and ``download`` call things in a sandbox the same each time, and in this test alone."""
+    numbers, test = itertools.count(1), f"{cassette.path.parent.name}/{cassette.path.name}"
+
+    def new_name() -> str:
+        return hashlib.sha256(f"{test}/{next(numbers)}".encode()).hexdigest()[:32]
+
+    with _replaced(sandbox, "new_name", new_name):
+        yield
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
     try:
         yield
     finally:
-        setattr(cls, name, before)
+        setattr(owner, name, before)
 
 
 @contextmanager

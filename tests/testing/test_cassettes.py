@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Callable
 
 import pytest
@@ -15,8 +16,7 @@ from ..support import port_without_listener
 
 Local = Callable[..., LocalRuntime]
 
-# Another pytest, of which most of the time is the start.
-pytestmark = [pytest.mark.timeout(180), pytest.mark.slow]
+pytestmark = pytest.mark.timeout(180)
 
 CODE = """
     # summary.py
@@ -81,7 +81,7 @@ TESTS = """
 
 
 class Project:
-    """A folder with code and tests, which pytest runs in a process of its own."""
+    """A folder with code and tests, for another pytest: in this process, where that is enough."""
 
     def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
         self._pytester = pytester
@@ -94,9 +94,13 @@ class Project:
         text = textwrap.dedent(text).lstrip()
         (self.path / text.partition("\n")[0].lstrip("# ")).write_text(text, encoding="utf-8")
 
-    def run(self, url: str, *options: str) -> pytest.RunResult:
+    def run(self, url: str, *options: str, as_users_do: bool = False) -> pytest.RunResult:
         self._monkeypatch.setenv("AGENT_URL", url)
-        return self._pytester.runpytest_subprocess("-W", "error", "-p", "no:cacheprovider", *options)
+        usual = ("-W", "error", "-p", "no:cacheprovider")
+        if as_users_do:
+            return self._pytester.runpytest_subprocess(*usual, *options)
+        # The plugins that this process has imported already.
+        return self._pytester.runpytest_inprocess(*usual, "-W", "ignore::pytest.PytestAssertRewriteWarning", *options)
 
     @property
     def cassettes(self) -> list[str]:
@@ -132,10 +136,11 @@ def noting(prompts: list[str]) -> Callable[..., str]:
     return handler
 
 
+@pytest.mark.slow
 def test_a_project_is_recorded_once_and_played_ever_after(project: Project, local_runtime: Local, nowhere: str) -> None:
     prompts: list[str] = []
     url = local_runtime(noting(prompts)).url
-    project.run(url, "--runtimeuse-record=new").assert_outcomes(passed=5)
+    project.run(url, "--runtimeuse-record=new", as_users_do=True).assert_outcomes(passed=5)
     assert len(prompts) == 10
     assert [name.partition("-")[0] for name in project.cassettes] == [
         "cassettes/test_summary/TestGroup.test_an_error.jsonl",
@@ -145,16 +150,17 @@ def test_a_project_is_recorded_once_and_played_ever_after(project: Project, loca
         "cassettes/test_summary/test_threads_and_a_session_and_commands.jsonl",
     ]
     for options in ([], ["--runtimeuse-block-network"], ["-n", "2"], ["--runtimeuse-record=new"]):
-        project.run(nowhere, *options).assert_outcomes(passed=5)
+        project.run(nowhere, *options, as_users_do=True).assert_outcomes(passed=5)
     assert len(prompts) == 10
     text = "".join((project.path / name).read_text(encoding="utf-8") for name in project.cassettes)
     for secret in ("hunter2", "the-agents-key", "top-secret-token"):
         assert secret not in text
 
 
+@pytest.mark.slow
 def test_workers_record_beside_each_other(project: Project, local_runtime: Local, nowhere: str) -> None:
     url = local_runtime(agent).url
-    project.run(url, "-n", "2", "--runtimeuse-record=new").assert_outcomes(passed=5)
+    project.run(url, "-n", "2", "--runtimeuse-record=new", as_users_do=True).assert_outcomes(passed=5)
     project.run(nowhere).assert_outcomes(passed=5)
 
 
@@ -221,11 +227,13 @@ def test_a_test_that_fails_leaves_no_cassette_and_keeps_the_one_it_had(project: 
     assert (project.path / name).read_bytes() == before
 
 
-def test_a_marker_says_how_it_is_played(project: Project, local_runtime: Local, nowhere: str) -> None:
-    project.write("""
+@pytest.mark.slow
+def test_a_marker_says_how_it_is_played(project: Project, local_runtime: Local, nowhere: str, tmp_path: Path) -> None:
+    project.write(
+        """
         # test_summary.py
         import pytest
-        from summary import summarise, view
+        from summary import client, summarise, view
 
         from runtimeuse_sync.journal import Fault
 
@@ -234,14 +242,27 @@ def test_a_marker_says_how_it_is_played(project: Project, local_runtime: Local, 
             import os
             assert summarise(f"process {os.getpid()}").startswith("process")
 
+        @pytest.mark.runtime_cassette(fields=[])
+        def test_files_of_now(runtime_cassette, tmp_path):
+            (tmp_path / "here").write_text("something")
+            there = "{there}"
+            client.upload(tmp_path / "here", there)
+            assert client.run(["cat", there]).stdout == "something"
+            client.download(there, tmp_path / "again")
+            assert (tmp_path / "again").read_text() == "something"
+
         @pytest.mark.runtime_cassette(faults=[Fault.cut(after=1)])
         def test_faults(runtime_cassette):
             assert view("one") == ((200, "one!") if runtime_cassette.is_recording else (502, None))
-    """)
-    project.run(local_runtime(agent).url, "--runtimeuse-record=new").assert_outcomes(passed=2)
-    project.run(nowhere).assert_outcomes(passed=2)
+    """.replace("{there}", str(tmp_path / "there"))
+    )
+    url = local_runtime(agent).url
+    project.run(url, "--runtimeuse-record=new", as_users_do=True).assert_outcomes(passed=3)
+    project.run(nowhere, as_users_do=True).assert_outcomes(passed=3)
 
 
+# In this process it would know the runtime that this test has started.
+@pytest.mark.slow
 def test_the_switch_refuses_connections_but_those_of_the_fixtures(
     project: Project, local_runtime: Local, nowhere: str
 ) -> None:
@@ -279,10 +300,11 @@ def test_the_switch_refuses_connections_but_those_of_the_fixtures(
     """)
     prompts: list[str] = []
     url = local_runtime(noting(prompts)).url
-    result = project.run(url, "--runtimeuse-block-network")
+    result = project.run(url, "--runtimeuse-block-network", as_users_do=True)
     result.assert_outcomes(passed=2, failed=3)
     result.stdout.fnmatch_lines([f"connections refused by --runtimeuse-block-network: {url}"] * 2)
     assert prompts == []
-    project.run(url, "--runtimeuse-record=new", "--runtimeuse-block-network").assert_outcomes(passed=3, failed=2)
+    done = project.run(url, "--runtimeuse-record=new", "--runtimeuse-block-network", as_users_do=True)
+    done.assert_outcomes(passed=3, failed=2)
     assert prompts == ["three"]
     project.run(url).assert_outcomes(passed=5)
