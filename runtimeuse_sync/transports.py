@@ -109,11 +109,13 @@ class Transport(Protocol):
 def encode_message(message: Any) -> bytes:
     """A message, of a client or a runtime, as the JSON text that travels.
 
+    What came as a number too large for a float, such as 1e999, becomes a string, ``"Infinity"``.
+
     >>> from runtimeuse_sync import CancelMessage
     >>> encode_message(CancelMessage())
     b'{"message_type":"cancel_message"}'
     """
-    return codec.encode(message)
+    return codec.encode_whatever_came(message)
 
 
 def decode_message(payload: Union[bytes, bytearray]) -> Any:

@@ -254,12 +254,24 @@ _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 def encode(message: Any) -> bytes:
     """``message`` as JSON. A field that is None is left out: ``null`` broke some releases."""
+    return _to_json(_fields(message)).encode()
+
+
+def encode_whatever_came(message: Any) -> bytes:
+    """The same for what a peer sent: a number too large for a float, such as 1e999, becomes ``"Infinity"``."""
+    fields = _fields(message)
+    try:
+        return _to_json(fields).encode()
+    except ValueError:
+        return _to_json(json.loads(json.dumps(fields), parse_constant=str)).encode()
+
+
+def _fields(message: Any) -> Fields:
     if isinstance(message, RawResult):
-        return _to_json(message.fields).encode()
+        return message.fields
     fields = attrs.asdict(message, filter=lambda _, value: value is not None)
-    if isinstance(message, (m.InvocationMessage, m.CommandExecutionMessage)):
-        fields = _with_old_names(fields)
-    return _to_json(fields).encode()
+    is_request = isinstance(message, (m.InvocationMessage, m.CommandExecutionMessage))
+    return _with_old_names(fields) if is_request else fields
 
 
 def _with_old_names(fields: Fields) -> Fields:

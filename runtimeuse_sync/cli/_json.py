@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
-
-# A string, which is left alone; or a word that Python writes for a number, and that JSON does not know.
-_STRING_OR_NUMBER = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|-?Infinity|NaN')
 
 
 def to_json(value: Any, **options: Any) -> str:
@@ -19,7 +15,7 @@ def to_json(value: Any, **options: Any) -> str:
     >>> to_json([float("inf"), "NaN", {"x": float("nan")}])
     '["Infinity", "NaN", {"x": "NaN"}]'
     """
-    text = json.dumps(value, **options)
-    if "Infinity" in text or "NaN" in text:
-        return _STRING_OR_NUMBER.sub(lambda found: found[0] if found[0][0] == '"' else f'"{found[0]}"', text)
-    return text
+    try:
+        return json.dumps(value, allow_nan=False, **options)
+    except ValueError:
+        return json.dumps(json.loads(json.dumps(value), parse_constant=str), **options)

@@ -165,7 +165,7 @@ class JsonReport:
 
     def exit(self, code: int, failure: Optional[str] = None) -> None:
         """See ``Report``."""
-        self._emit("exit", exit_code=code, **({"failure": failure} if failure else {}))
+        self._emit("exit", exit_code=code, failure=failure)
 
     def ready(self, seconds: float) -> None:
         """See ``Report``."""

@@ -28,7 +28,14 @@ END = {"message_type": "end"}
 Writer = Callable[[int, Record], str]
 
 # In ASCII: line breaks, NUL and lone surrogates are escaped, and no text can end a line or a chunk in its midst.
-_to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+def _to_json(record: Mapping[str, Any]) -> str:
+    try:
+        return _encode(record)
+    except ValueError:  # a number too large for a float, such as 1e999: JSON has no word for it
+        return _encode(json.loads(json.dumps(record), parse_constant=str))
 
 
 class EncodedRun(Iterator[str]):

@@ -269,7 +269,7 @@ def test_json(cli: Cli, url: str) -> None:
     assert (done.code, done.err) == (7, "")
     assert events(done) == [
         {"event": "output", "stream": "stdout", "text": "out\n", "command": line},
-        {"event": "exit", "exit_code": 7},
+        {"event": "exit", "exit_code": 7, "failure": None},
     ]
 
 
@@ -289,5 +289,5 @@ def test_artifacts(cli: Cli, local_runtime: Local, tmp_path: Path) -> None:
     assert (saved / "sub" / "a.txt").read_text() == "data\n"
     assert events(done)[-2:] == [
         {"event": "artifact", "path": f"{out}/sub/a.txt", "saved_to": str(saved / "sub" / "a.txt")},
-        {"event": "exit", "exit_code": 3},
+        {"event": "exit", "exit_code": 3, "failure": None},
     ]
