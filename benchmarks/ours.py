@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import random
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from runtimeuse_sync import (
@@ -17,6 +19,7 @@ from runtimeuse_sync import (
     CommandOutputMessageInterface,
     QueryOptions,
 )
+from runtimeuse_sync.journal import record
 
 from .measuring import (
     SETTLE,
@@ -53,11 +56,16 @@ def _collecting(seen: Seen, **more: Any) -> QueryOptions:
     )
 
 
-def stream(url: str) -> Sample:
+def stream(url: str, *, is_recorded: bool = False) -> Sample:
     seen = Seen()
     client, options = Client(url), _collecting(seen)
-    with Watch() as watch:
-        answer = client.query("go", options)
+    with tempfile.TemporaryDirectory() as folder:
+        with Watch() as watch:
+            if is_recorded:
+                with record(client, Path(folder, "run.jsonl")) as recorded:
+                    answer = recorded.query("go", options)
+            else:
+                answer = client.query("go", options)
     seen.check(answer.metadata)
     return watch.sample()
 

@@ -22,11 +22,12 @@ CONTENDERS = {
     "ours+orjson": Contender("ours", has_orjson=True),
     "ours+event": Contender("ours", arguments={"has_event": True}),
     "ours+threads": Contender("ours", arguments={"by_threads": True}),
+    "ours+journal": Contender("ours", arguments={"is_recorded": True}),
     "floor": Contender("floor"),
     "floor+orjson": Contender("floor", has_orjson=True),
 }
-# Those of all workloads; the others are for crowds, and for many prompts.
-ALL = tuple(name for name in CONTENDERS if name not in ("ours+event", "ours+threads"))
+# Those of all workloads; the others are for crowds, for many prompts, and for the journal.
+ALL = tuple(name for name in CONTENDERS if name not in ("ours+event", "ours+threads", "ours+journal"))
 
 
 @attrs.frozen
@@ -92,6 +93,13 @@ def _main(*, quick: bool) -> list[Workload]:
                 Goal("ours", 1.25, "floor"),
                 Goal("ours+orjson", 0.25, "asyncio"),
             ),
+        ),
+        Workload(
+            name="journal",
+            title="chatty command, recorded",
+            **_messages("output", count(100_000, 5_000), 200),
+            contenders=("ours", "ours+journal"),
+            goals=(Goal("ours+journal", 1.25, "ours"), Goal("ours+journal", 1.25, "ours", "cpu")),
         ),
         Workload(
             name="assistant",

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, Callable
 
 from .. import AssistantMessageInterface, CommandOutputMessageInterface, encode_message
 
 
-def as_json(message: Any) -> str:
-    """``message`` as the wire's JSON, in ASCII, on one line.
+def all_as_json(messages: Iterable[Any]) -> list[str]:
+    """``messages`` as the wire's JSON, in ASCII, each on one line.
 
-    >>> as_json(AssistantMessageInterface(text_blocks=["a", "b"]))
-    '{"text_blocks":["a","b"],"message_type":"assistant_message"}'
+    >>> all_as_json([AssistantMessageInterface(text_blocks=["a", "b"])])
+    ['{"text_blocks":["a","b"],"message_type":"assistant_message"}']
     """
-    quick = _QUICK.get(type(message))
-    return encode_message(message).decode() if quick is None else quick(message)
+    return [_QUICK.get(type(message), _any)(message) for message in messages]
+
+
+def _any(message: Any) -> str:
+    return encode_message(message).decode()
 
 
 def _assistant(message: AssistantMessageInterface) -> str:

@@ -10,6 +10,8 @@ import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any, Optional, Union
 
+import attrs
+
 from .. import Client, JournalError, ObservedCall, Observer
 from . import _errors, _locking
 from ._secrets import Secrets, secrets_of_client, without_queries
@@ -50,90 +52,112 @@ def record(client: Client, path: Union[str, os.PathLike[str]], *, fsync: bool = 
     >>> [entry.event for entry in entries("run.jsonl")]
     ['began', 'connected', 'received', 'received', 'ended']
     """
-    recorder = Recorder(os.fspath(path), secrets_of_client(client), fsync=fsync)
+    name = os.fspath(path)
+    recorder = Recorder(name, secrets_of_client(client), fsync=fsync)
+    file = _File(name, fsync=fsync)  # what cannot be written is told here; and readers see that somebody writes
     try:
         yield client.with_observers(recorder)
     finally:
         recorder.close()
+        file.close()
 
 
-class Recorder(Observer):
-    """Writes what it is told of. Pickles, for another process on the same machine, whose calls go to the same file.
+class _File:
+    """The journal, open to be appended to, by one call. Closes itself when it is forgotten.
 
     There is no lock: the system appends what is written at once in one piece, and a child that is forked while
     another thread holds a lock would wait for it for ever.
     """
 
-    def __init__(self, path: str, secrets: Secrets, *, fsync: bool) -> None:
-        self._path = path
-        self._client_secrets = secrets
+    def __init__(self, path: str, *, fsync: bool) -> None:
         self._fsync = fsync
-        self._calls: dict[str, Secrets] = {}  # those in flight
-        self._is_closed = False
         self._descriptor = os.open(path, _FLAGS, 0o600)
-        self._close = weakref.finalize(self, os.close, self._descriptor)
-        self._close.atexit = False  # calls of other threads are ended later, if at all, and write it down
+        self.close = weakref.finalize(self, os.close, self._descriptor)
+        self.close.atexit = False  # calls of other threads are ended later, if at all, and write it down
         _locking.lock(self._descriptor)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self._path, self._client_secrets, self._fsync)
-
-    def close(self) -> None:
-        """Take no further calls; those in flight still write their end, and the last of them closes the file."""
-        self._is_closed = True
-        self._close_if_done()
-
-    def _close_if_done(self) -> None:
-        if self._is_closed and not self._calls:
-            self._close()
-
-    # --- what is told -------------------------------------------------------------------------------
-
-    def call_began(self, call: ObservedCall) -> None:
-        secrets = self._client_secrets.including(call.request)
-        self._calls[call.id] = secrets
-        if self._is_closed:  # looked at last: close() looks in the other order
-            del self._calls[call.id]
-            raise JournalError("the block of record() has been left")
-        place = {"url": call.url, "session": call.session_id}
-        self._write(call, "began", f',{json.dumps(place)[1:-1]},"message":{secrets.as_json(call.request)}')
-
-    def connected(self, call: ObservedCall) -> None:
-        self._write(call, "connected")
-
-    def message_sent(self, call: ObservedCall, message: Any) -> None:
-        secrets = self._calls[call.id] = self._calls[call.id].including(message)
-        if type(message) is not type(call.request):  # which stands in the first line
-            self._write(call, "sent", f',"message":{secrets.as_json(message)}')
-
-    def messages_received(self, call: ObservedCall, messages: Sequence[Any]) -> None:
-        self._write(call, "received", *[f',"message":{text}' for text in self._calls[call.id].all_as_json(messages)])
-
-    def call_ended(self, call: ObservedCall, result: Optional[Any], error: Optional[BaseException]) -> None:
-        secrets = self._calls[call.id]
-        outcome = "error" if error is not None else "left" if result is None else "result"
-        fields: dict[str, Any] = {"outcome": outcome}
-        if error is not None:
-            told = _errors.as_fields(error)
-            fields["error"] = {"type": told.pop("type"), **{name: secrets.value(told[name]) for name in told}}
-        try:
-            self._write(call, "ended", "," + without_queries(json.dumps(fields))[1:-1])
-        finally:
-            del self._calls[call.id]
-            self._close_if_done()
-
-    # --- writing ------------------------------------------------------------------------------------
-
-    def _write(self, call: ObservedCall, event: str, *rests: str) -> None:
-        """A line for each of ``rests``, in one piece."""
-        head = f'{HEAD}"{call.id}","event":"{event}","time":{time.time():.6f},"clock":{time.monotonic():.6f}'
-        ends = f"}}\n{head}".join(rests or ("",))
-        left = memoryview(f"{head}{ends}}}\n".encode("ascii"))
+    def append(self, lines: str) -> None:
+        left = memoryview(lines.encode("ascii"))
         while left:
             left = left[os.write(self._descriptor, left) :]
         if self._fsync:
             os.fsync(self._descriptor)
 
 
-def _reopen(path: str, secrets: Secrets, fsync: bool) -> Recorder:
+@attrs.define(eq=False)
+class _Call:
+    """A call that is being recorded."""
+
+    id: str
+    secrets: Secrets
+    file: _File
+
+    def write(self, event: str, rest: str = "") -> None:
+        self.file.append(f"{self._head(event)}{rest}}}\n")
+
+    def write_received(self, messages: Sequence[Any]) -> None:
+        """A line for each message, in one piece."""
+        head = f'{self._head("received")},"message":'
+        lines = self.secrets.joined(messages, "}\n" + head)
+        self.file.append(f"{head}{lines}}}\n")
+
+    def _head(self, event: str) -> str:
+        return f'{HEAD}"{self.id}","event":"{event}","time":{time.time():.6f},"clock":{time.monotonic():.6f}'
+
+
+class Recorder(Observer):
+    """Writes what it is told of. Pickles, for another process on the same machine, whose calls go to the same file."""
+
+    def __init__(self, path: str, secrets: Secrets, *, fsync: bool) -> None:
+        self._path = path
+        self._client_secrets = secrets
+        self._fsync = fsync
+        self._calls: dict[str, _Call] = {}  # those in flight, each used by its own thread
+        self._is_closed = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self._path, self._client_secrets, self._fsync)
+
+    def close(self) -> None:
+        """Take no further calls; those in flight are written to their end."""
+        self._is_closed = True
+
+    def call_began(self, call: ObservedCall) -> None:
+        if self._is_closed:
+            raise JournalError("the block of record() has been left")
+        secrets, place = self._client_secrets.including(call.request), {"url": call.url, "session": call.session_id}
+        recorded = _Call(call.id, secrets, _File(self._path, fsync=self._fsync))
+        self._calls[call.id] = recorded
+        recorded.write("began", f',{json.dumps(place)[1:-1]},"message":{secrets.as_json(call.request)}')
+
+    def connected(self, call: ObservedCall) -> None:
+        self._calls[call.id].write("connected")
+
+    def message_sent(self, call: ObservedCall, message: Any) -> None:
+        recorded = self._calls[call.id]
+        recorded.secrets = recorded.secrets.including(message)
+        if type(message) is not type(call.request):  # which stands in the first line
+            recorded.write("sent", f',"message":{recorded.secrets.as_json(message)}')
+
+    def messages_received(self, call: ObservedCall, messages: Sequence[Any]) -> None:
+        self._calls[call.id].write_received(messages)
+
+    def call_ended(self, call: ObservedCall, result: Optional[Any], error: Optional[BaseException]) -> None:
+        recorded = self._calls.pop(call.id)
+        try:
+            recorded.write("ended", _ending(recorded.secrets, result, error))
+        finally:
+            recorded.file.close()
+
+
+def _ending(secrets: Secrets, result: Optional[Any], error: Optional[BaseException]) -> str:
+    fields: dict[str, Any] = {"outcome": "left" if result is None else "result"}
+    if error is not None:
+        told = _errors.as_fields(error)
+        told = {name: value if name == "type" else secrets.value(value) for name, value in told.items()}
+        fields = {"outcome": "error", "error": told}
+    return "," + without_queries(json.dumps(fields))[1:-1]
+
+
+def _again(path: str, secrets: Secrets, fsync: bool) -> Recorder:
     return Recorder(path, secrets, fsync=fsync)

@@ -42,6 +42,7 @@ from runtimeuse_sync import (
     HeartbeatMessageInterface,
     InvocationMessage,
     InvocationTimeoutError,
+    Observer,
     OutputValidationError,
     QueryOptions,
     QueryResult,
@@ -49,13 +50,14 @@ from runtimeuse_sync import (
     Run,
     RuntimeEnvironmentDownloadableInterface,
     RuntimeUseClient,
+    RuntimeUseError,
     StructuredOutputResult,
     TextResult,
     Usage,
 )
 from runtimeuse_sync.artifacts import S3Artifacts, StoredArtifact
 from runtimeuse_sync.jobs import Budget, Job, Outcome, Progress
-from runtimeuse_sync.journal import Entry, follow
+from runtimeuse_sync.journal import Entry, Fault, Replay, follow, load, record
 from runtimeuse_sync.local import ClaudeAgent, CodexAgent, LocalRuntime, NodeRuntime
 from runtimeuse_sync.notebook import watch
 from runtimeuse_sync.otel import OpenTelemetry
@@ -447,3 +449,18 @@ def on_a_page() -> None:
         assert_type(entry, Entry)
     for entry_or_none in follow("run.jsonl", tick=1.0):
         assert_type(entry_or_none, Optional[Entry])
+
+
+def journals(client: Client, meter: Observer) -> None:
+    assert_type(client.with_observers(meter), Client)
+    with record(client, Path("run.jsonl"), fsync=True) as recorded:
+        assert_type(recorded, Client)
+    for run in load("run.jsonl"):
+        assert_type(run.usage, Usage)
+        assert_type(run.duration, float)
+        assert_type(run.error, Optional[RuntimeUseError])
+    for entry in follow("run.jsonl", after=17):
+        assert_type(entry, Entry)
+        assert_type(entry.number, int)
+    assert_type(Client(transport=Replay("run.jsonl", faults=[Fault.cut(3)])), Client)
+    record(5, "run.jsonl")  # type: ignore[arg-type]
