@@ -38,6 +38,7 @@
 """
 
 from ._common.redaction import Redactor
+from ._common.words import harmless
 from .client import Client, RuntimeUseClient
 from .exceptions import (
     AgentRuntimeError,
@@ -160,4 +161,5 @@ __all__ = [
     "WebSocketTransport",
     "decode_message",
     "encode_message",
+    "harmless",
 ]

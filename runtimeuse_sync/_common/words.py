@@ -21,8 +21,10 @@ def harmless(text: str, limit: Optional[int] = None, *, keep_lines: bool = False
     turn the direction of writing. A newline or a tab becomes a space; with ``keep_lines`` both stay.
 
     Args:
+        text (str): what a peer said.
         limit (int or None): how many characters to look at; what follows is replaced by "…". Default: all. With a
             limit, the cost does not grow with ``text``.
+        keep_lines (bool): whether newlines and tabs stay. Default False.
 
     >>> harmless("Not\r\nFound \x1b[2J\x1b]0;title\x07\u202e!", 100)
     'Not Found !'

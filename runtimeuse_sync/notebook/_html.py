@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from .. import StructuredOutputResult, TextResult
+from .. import StructuredOutputResult, TextResult, harmless
 
 # Characters of one text that are put into a notebook: it is a file, which is read as a whole.
 _MOST = 100_000
@@ -22,12 +22,8 @@ _MOST = 100_000
 _LINES_SHOWN = 20
 _CHARACTERS_SHOWN = 2_000
 
-# What is not shown: escape sequences, and control characters but for tab and newline; those that turn the direction
-# of writing or end lines.
-_UNSEEN = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-~])"
-    "|[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+# Half of a character, which no file can have.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 _CELL = "text-align:left;vertical-align:top"
 _PRE = "margin:0;white-space:pre-wrap;overflow-wrap:anywhere;text-align:left;background:none"
@@ -116,4 +112,4 @@ def clean(words: str) -> str:
     >>> clean("a\x1b[2Jb")
     'ab'
     """
-    return _UNSEEN.sub("", words)
+    return _SURROGATE.sub("", harmless(words, keep_lines=True))

@@ -85,6 +85,7 @@ OF_OUR_OWN = {
     "WebSocketTransport",
     "decode_message",
     "encode_message",
+    "harmless",
 }
 
 
