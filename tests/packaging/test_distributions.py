@@ -19,7 +19,7 @@ PACKAGE = ROOT / "runtimeuse_sync"
 pytestmark = pytest.mark.timeout(300)
 
 CORE_DEPENDENCIES = {"attrs", "cattrs", "exceptiongroup", "typing-extensions", "websocket-client"}
-EXTRA_MODULES = {"click", "orjson", "rich", "watchfiles", "websockets"}
+EXTRA_MODULES = {"boto3", "click", "jsonschema", "msgspec", "orjson", "rich", "watchfiles", "websockets"}
 
 
 @pytest.fixture(scope="module")
