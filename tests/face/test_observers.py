@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import pickle
 import threading
@@ -99,6 +100,16 @@ def test_what_the_call_is(scripted_runtime: Start) -> None:
     assert first.session_id is None
     assert first.id != second.id
     assert "s3cret" not in repr(first)
+
+
+def test_a_call_has_the_context_that_it_was_made_in(scripted_runtime: Start) -> None:
+    # What a web server iterates later, and elsewhere.
+    runtime, notes = scripted_runtime(generation("0.15")), Notes()
+    variable = contextvars.ContextVar("variable", default="elsewhere")
+    run = contextvars.copy_context().run(lambda: variable.set("the view") and observed(runtime, notes).stream("Hello"))
+    with run:
+        list(run)
+    assert notes.calls[0].context[variable] == "the view"
 
 
 @pytest.mark.parametrize("release", ALL)
