@@ -13,6 +13,7 @@ from typing import Callable, Optional, Union
 import attrs
 
 from .. import (
+    AgentRuntimeError,
     AssistantMessageInterface,
     Client,
     CommandInterface,
@@ -126,8 +127,14 @@ class Sandbox:
 
     def execute(self, commands: Sequence[CommandInterface], options: ExecuteCommandsOptions) -> list[CommandResultItem]:
         """One request, in what is left of the time; returns how its commands ended."""
-        with self._patience.of_all():
-            return self._calls.execute_commands(commands, attrs.evolve(options, timeout=self._patience.left())).results
+        try:
+            with self._patience.of_all():
+                options = attrs.evolve(options, timeout=self._patience.left())
+                return self._calls.execute_commands(commands, options).results
+        except AgentRuntimeError as error:
+            # The request may have gone without the secrets of the call.
+            failure = AgentRuntimeError(self._redacted(error.error), self._redacted(error.metadata))
+        raise failure
 
     def ask(self, body: str, *, deliver: Optional[bytes] = None, folder: str = "") -> str:
         """Run a script and return its answer.

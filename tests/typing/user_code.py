@@ -171,6 +171,7 @@ def queries(client: Client) -> str:
         timeout=300,
     )
     result = client.query(prompt="How many files?", options=options)
+    assert_type(ExecuteCommandsOptions().redacted(["a"]), list[str])
     assert_type(result, QueryResult)
     assert_type(result.metadata, Optional[dict[str, Any]])
     if isinstance(result.data, TextResult):
