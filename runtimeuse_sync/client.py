@@ -28,7 +28,7 @@ from .transports import Transport, WebSocketTransport
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from .jobs import Job
+    from .jobs import Work
 else:
     Unpack = Union  # see streams
 
@@ -84,7 +84,7 @@ class Client(ConnectionSettings, ManyRuns):
     observers: Sequence[Observer] = attrs.field(default=(), kw_only=True, repr=False)
     _transport: Transport = attrs.field(init=False)
     _in_flight: CallsInFlight = attrs.field(init=False, factory=CallsInFlight)
-    _jobs: set[Job[Any]] = attrs.field(init=False, factory=set)
+    _jobs: set[Work] = attrs.field(init=False, factory=set)
 
     @_transport.default
     def _make_transport(self) -> Transport:

@@ -17,7 +17,7 @@ SelfT = TypeVar("SelfT", bound="ManyRuns")
 if TYPE_CHECKING:
     from typing_extensions import TypeForm, Unpack
 
-    from .jobs import Budget, Job, Outcome, Progress
+    from .jobs import Budget, Job, Outcome, Progress, Work
 
     # In this order: a type checker that does not know TypeForm (PEP 747) yet still infers classes.
     JSONSchema = dict[str, Any]
@@ -41,7 +41,7 @@ else:
 class ManyRuns(SandboxCalls):
     """``submit`` and ``map``, and the ``with`` block that ends what they began."""
 
-    _jobs: set[Job[Any]]
+    _jobs: set[Work]
 
     def __enter__(self: SelfT) -> SelfT:
         return self

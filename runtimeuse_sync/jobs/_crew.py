@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from queue import Empty, SimpleQueue
 from typing import Callable, Optional
 
@@ -10,6 +11,8 @@ Work = Callable[[], object]
 
 # Seconds that a thread waits for more before it ends: one that has ended would have to be started again.
 _LINGER = 1.0
+# Seconds that is waited for the ends of threads whose work is done.
+_JOIN_WAIT = 0.5
 
 
 class Crew:
@@ -18,6 +21,7 @@ class Crew:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._given: SimpleQueue[Optional[Work]] = SimpleQueue()
+        self._threads: set[threading.Thread] = set()  # guarded by _lock
         self._idle = 0  # threads that wait, less what is already given to them; guarded by _lock
         self._is_ended = False
 
@@ -30,6 +34,14 @@ class Crew:
                 return
         threading.Thread(target=self._serve, args=(work,), name="runtimeuse-map", daemon=True).start()
 
+    def join(self) -> None:
+        """Wait for the ends of the threads that have been told to end and have nothing to do: a moment."""
+        give_up = time.monotonic() + _JOIN_WAIT
+        with self._lock:
+            threads = list(self._threads)
+        for thread in threads:
+            thread.join(max(0.0, give_up - time.monotonic()))
+
     def end(self) -> None:
         """Let each thread end once it has nothing to do."""
         with self._lock:
@@ -39,6 +51,15 @@ class Crew:
             self._idle = 0
 
     def _serve(self, work: Optional[Work]) -> None:
+        with self._lock:
+            self._threads.add(threading.current_thread())
+        try:
+            self._work_off(work)
+        finally:
+            with self._lock:
+                self._threads.discard(threading.current_thread())
+
+    def _work_off(self, work: Optional[Work]) -> None:
         while work is not None:
             work()
             work = None  # nothing is kept alive by who waits

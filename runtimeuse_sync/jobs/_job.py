@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from contextvars import copy_context
-from typing import Any, Generic, Literal, Optional, Union
+from typing import Any, Generic, Literal, Optional
 
 import attrs
 
 from .. import (
-    AgentRuntimeError,
     AgentRuntimeMessageInterface,
     CancelledException,
     HeartbeatMessageInterface,
@@ -22,9 +20,9 @@ from .. import (
     Run,
     Usage,
 )
-from ._asks import RefusedRun
 from ._outcome import OutputT
 from ._waiting import END_WAIT, IMPATIENT_END_WAIT, step
+from ._work import Work
 
 
 @attrs.frozen(kw_only=True)
@@ -50,7 +48,7 @@ class JobStatus:
         return f"{self.state}{phase}, {self.elapsed_seconds:.0f} s"
 
 
-class Job(Future[QueryResult[OutputT]], Generic[OutputT]):
+class Job(Future[QueryResult[OutputT]], Work, Generic[OutputT]):
     """A prompt that is asked in the background, from ``Client.submit``.
 
     It is a ``concurrent.futures.Future``: ``result(timeout)``, ``exception(timeout)``, ``add_done_callback``, and
@@ -64,17 +62,14 @@ class Job(Future[QueryResult[OutputT]], Generic[OutputT]):
     ('hello', 'done')
     """
 
-    def __init__(self, run: Union[Run[Any], RefusedRun], *, keeps_messages: bool = True) -> None:
-        super().__init__()
-        self._run = run
-        self._keeps_messages = keeps_messages
+    def __init__(self, run: Run[Any]) -> None:
+        Future.__init__(self)
+        Work.__init__(self, run)
         self._log: list[AgentRuntimeMessageInterface] = []  # only ever added to, by the thread that works
         self._news = threading.Condition()
         self._phase: Optional[str] = None
         self._began, self._ended = time.monotonic(), 0.0
-        self._process = os.getpid()
-        if keeps_messages:
-            self.add_done_callback(_wake_readers)  # the first one: those of others may read
+        self.add_done_callback(_wake_readers)  # the first one: those of others may read
 
     def __repr__(self) -> str:
         return f"<Job: {self.status}>"
@@ -107,19 +102,7 @@ class Job(Future[QueryResult[OutputT]], Generic[OutputT]):
         >>> client.submit("hello").usage.cost_usd
         """
         has_error = self.done() and not self.cancelled()
-        error = self.exception() if has_error else None
-        return self._run.usage + (error.usage if isinstance(error, AgentRuntimeError) else Usage())
-
-    @property
-    def was_opened(self) -> bool:
-        """Whether a connection has come about: as long as not, nothing has been sent.
-
-        >>> job = client.submit("hello")
-        >>> _ = job.result()
-        >>> job.was_opened
-        True
-        """
-        return self._run.was_opened
+        return self._usage(self.exception() if has_error else None)
 
     def messages(self) -> Iterator[AgentRuntimeMessageInterface]:
         """The messages so far, and then each as it comes, until the job's end.
@@ -165,24 +148,15 @@ class Job(Future[QueryResult[OutputT]], Generic[OutputT]):
             return self.cancelled()
         if self.is_inherited:
             return False
-        self._run.cancel()
+        self.stop()
         return True
-
-    @property
-    def is_inherited(self) -> bool:
-        """Whether this is a forked child of the process that it belongs to, which alone can cancel it.
-
-        >>> client.submit("hello").is_inherited
-        False
-        """
-        return self._process != os.getpid()
 
     # --- on its own thread --------------------------------------------------------------------------
 
     def work(self) -> None:
         """Ask, to the end. Called once, by the thread that the job is given."""
         try:
-            result = self._ask()
+            result = self._ask(self._take)
         except CancelledException:
             self._ended = time.monotonic()
             # It was pending all the while, for a Future that runs cannot be cancelled any more.
@@ -194,22 +168,14 @@ class Job(Future[QueryResult[OutputT]], Generic[OutputT]):
         else:
             self._ended = time.monotonic()
             self.set_result(result)
-
-    def _ask(self) -> QueryResult[Any]:
-        with self._run as run:
-            for message in run:
-                self._take(message)
-        answer = run.result
-        result = QueryResult[Any](data=answer.data, metadata=answer.metadata)
-        result.output = answer.output
-        return result
+        finally:
+            self._over.release()
 
     def _take(self, message: AgentRuntimeMessageInterface) -> None:
         if isinstance(message, HeartbeatMessageInterface):
             self._phase = message.phase
-        if self._keeps_messages:
-            self._log.append(message)
-            _wake_readers(self)
+        self._log.append(message)
+        _wake_readers(self)
 
 
 def _wake_readers(job: Any) -> None:
@@ -217,7 +183,7 @@ def _wake_readers(job: Any) -> None:
         job._news.notify_all()
 
 
-def begin(run: Run[Any], live: set[Job[Any]]) -> Job[Any]:
+def begin(run: Run[Any], live: set[Work]) -> Job[Any]:
     """A job on a thread of its own, in ``live`` until its end.
 
     >>> begin(client.stream("hello"), set()).result().output
@@ -235,16 +201,18 @@ def begin(run: Run[Any], live: set[Job[Any]]) -> Job[Any]:
     return job
 
 
-def end(jobs: Iterable[Job[Any]], *, is_impatient: bool) -> None:
-    """Cancel what runs of ``jobs``, and wait for its end, for some seconds.
+def end(works: Iterable[Work], *, is_impatient: bool) -> None:
+    """Cancel what runs of ``works``, and wait for its end, for some seconds.
 
     >>> job = client.submit("hello")
     >>> end([job], is_impatient=False)
     >>> job.done()
     True
     """
-    own = [job for job in list(jobs) if not job.is_inherited]
-    for job in own:
-        job.cancel()
-    if not sys.is_finalizing():  # by then threads do not run any more; the connections end with the process
-        wait(own, IMPATIENT_END_WAIT if is_impatient else END_WAIT)
+    own = [work for work in list(works) if not work.is_inherited]
+    for work in own:
+        work.stop()
+    give_up = time.monotonic() + (IMPATIENT_END_WAIT if is_impatient else END_WAIT)
+    for work in own:
+        if not sys.is_finalizing():  # by then threads do not run any more; the connections end with the process
+            work.wait_for_end(max(0.0, give_up - time.monotonic()))

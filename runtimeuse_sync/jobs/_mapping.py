@@ -1,6 +1,6 @@
 """A map: what may begin, what has ended, and when to stop.
 
-All of it happens on the thread of the loop that asks for outcomes; only what a job does happens on one of the crew.
+All of it happens on the thread of the loop that asks for outcomes; what an attempt does happens on one of the crew.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import logging
 import math
 import operator
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
@@ -23,11 +24,12 @@ from .. import CancelledException, Client, ConnectionFailedError, Usage
 from ._asks import Asks
 from ._crew import Crew
 from ._how import How
-from ._job import Job, end
+from ._job import end
 from ._order import Order
 from ._outcome import Outcome, Progress
 from ._runtimes import Runtime, Runtimes
 from ._waiting import step
+from ._work import Attempt, Work
 
 _logger = logging.getLogger("runtimeuse_sync")
 
@@ -48,7 +50,7 @@ class _Task:
 
 
 def outcomes(
-    clients: Sequence[Client], prompts: Iterable[str], asks: Asks, how: How, live: set[Job[Any]]
+    clients: Sequence[Client], prompts: Iterable[str], asks: Asks, how: How, live: set[Work]
 ) -> Generator[Outcome[Any], None, None]:
     """The outcomes of ``prompts``; see ``Client.map``. The jobs that run are in ``live``.
 
@@ -69,15 +71,15 @@ def outcomes(
 
 
 class _Mapping:
-    def __init__(self, runtimes: Runtimes, prompts: Iterable[str], asks: Asks, how: How, live: set[Job[Any]]) -> None:
+    def __init__(self, runtimes: Runtimes, prompts: Iterable[str], asks: Asks, how: How, live: set[Work]) -> None:
         self._runtimes = runtimes
         self._asks, self._how, self._live = asks, how, live
         self._total = operator.length_hint(prompts, -1)
         self._prompts = enumerate(prompts)
         self._is_dry = False  # there are no more prompts
-        self._again: deque[tuple[_Task, Job[Any]]] = deque()  # failed to connect, and will be tried again
-        self._running: dict[Job[Any], _Task] = {}
-        self._ended: SimpleQueue[Any] = SimpleQueue()  # jobs
+        self._again: deque[tuple[_Task, Attempt]] = deque()  # failed to connect, and will be tried again
+        self._running: dict[Attempt, _Task] = {}
+        self._ended: SimpleQueue[Any] = SimpleQueue()  # attempts
         self._crew = Crew()
         self._order = Order(how.at_once * _REACH if how.ordered else None)
         self._next_begin = -math.inf  # when the rate allows one more
@@ -96,9 +98,9 @@ class _Mapping:
                 self._begin_what_may()
                 if self._is_over:
                     break
-                job = self._next_ended()
-                if job is not None:
-                    yield from self._deliver(job)
+                attempt = self._next_ended()
+                if attempt is not None:
+                    yield from self._deliver(attempt)
             if self._failure is not None:
                 raise self._failure
         except KeyboardInterrupt:
@@ -116,6 +118,8 @@ class _Mapping:
         if self._process == os.getpid():
             self._crew.end()
             end(self._running, is_impatient=is_impatient)
+            if not sys.is_finalizing():
+                self._crew.join()
 
     # --- beginning ----------------------------------------------------------------------------------
 
@@ -157,45 +161,52 @@ class _Mapping:
             self._next_begin = max(now, self._next_begin) + 1 / self._how.rate
         task.attempts += 1
         task.runtime, task.attempt_began = runtime, now
-        job: Job[Any] = Job(self._asks.run_of_any(runtime.client, task.prompt), keeps_messages=False)
-        self._running[job] = task
+        attempt = Attempt(self._asks.run_of_any(runtime.client, task.prompt), self._note_end)
+        self._running[attempt] = task
         runtime.running, runtime.began_at = runtime.running + 1, now
-        self._live.add(job)
-        job.add_done_callback(self._live.discard)
-        job.add_done_callback(self._ended.put)
+        self._live.add(attempt)
         try:
-            self._crew.do(partial(copy_context().run, job.work))
+            self._crew.do(partial(copy_context().run, attempt.work))
         except RuntimeError as error:  # no thread can be started: others have begun, and go on
-            job.set_exception(error)
+            attempt.fail(error)
+
+    def _note_end(self, attempt: Attempt) -> None:
+        """Called by the thread that it ran on."""
+        self._live.discard(attempt)
+        self._ended.put(attempt)
 
     # --- ending -------------------------------------------------------------------------------------
 
-    def _next_ended(self) -> Optional[Job[Any]]:
-        """The next job that has ended; None if another may begin before."""
+    def _next_ended(self) -> Optional[Attempt]:
+        """The next attempt that has ended; None if another may begin before."""
         try:
-            job: Job[Any] = self._ended.get(timeout=step(self._pause()))
-            return job
+            attempt: Attempt = self._ended.get(timeout=step(self._pause()))
+            return attempt
         except Empty:
             return None
         except KeyboardInterrupt as error:
             if self._is_stopped:
                 raise
             self._stop(error)  # raised behind what there is: it may have been paid for
+            for attempt in filter(lambda attempt: attempt.is_over, self._running):
+                self._ended.put(attempt)  # again: an interrupted get() may have taken one and not returned it
             return None
 
     def _pause(self) -> Optional[float]:
-        """Seconds until another may begin; None if a job has to end before."""
+        """Seconds until another may begin; None if a attempt has to end before."""
         if not self._has_room:
             return None
         return max(0.0, max(self._runtimes.next_free_at, self._next_begin) - time.monotonic())
 
-    def _deliver(self, job: Job[Any]) -> Generator[Outcome[Any], None, None]:
-        task, error = self._running.pop(job), _error_of(job)
-        self._note_connection(job, task, error)
-        if self._is_to_be_tried_again(job, task, error):
-            self._again.append((task, job))
+    def _deliver(self, attempt: Attempt) -> Generator[Outcome[Any], None, None]:
+        task, error = self._running.pop(attempt, None), attempt.error
+        if task is None:
+            return  # told twice
+        self._note_connection(attempt, task, error)
+        if self._is_to_be_tried_again(attempt, task, error):
+            self._again.append((task, attempt))
             return
-        outcome = _outcome(job, task, error)
+        outcome = _outcome(attempt, task)
         self._count(outcome)
         self._judge(outcome)
         for due in self._order.put(outcome):
@@ -210,17 +221,17 @@ class _Mapping:
             return True
         return self._how.return_exceptions and not isinstance(outcome.error, CancelledException)
 
-    def _note_connection(self, job: Job[Any], task: _Task, error: Optional[BaseException]) -> None:
+    def _note_connection(self, attempt: Attempt, task: _Task, error: Optional[BaseException]) -> None:
         runtime = task.runtime
         assert runtime is not None
         runtime.running -= 1
-        if job.was_opened:
+        if attempt.was_opened:
             runtime.connected()
         elif isinstance(error, ConnectionFailedError):
             runtime.failed(error, task.attempt_began, time.monotonic())
 
-    def _is_to_be_tried_again(self, job: Job[Any], task: _Task, error: Optional[BaseException]) -> bool:
-        if self._is_stopped or task.attempts > self._how.retries or job.was_opened:
+    def _is_to_be_tried_again(self, attempt: Attempt, task: _Task, error: Optional[BaseException]) -> bool:
+        if self._is_stopped or task.attempts > self._how.retries or attempt.was_opened:
             return False
         return isinstance(error, ConnectionFailedError) and self._runtimes.may_try_again(error)
 
@@ -239,15 +250,15 @@ class _Mapping:
         if self._is_stopped:
             return
         self._is_stopped, self._failure = True, failure
-        for task, job in self._again:
+        for task, attempt in self._again:
             assert task.runtime is not None
             task.runtime.running += 1
-            self._running[job] = task
-            self._ended.put(job)
+            self._running[attempt] = task
+            self._ended.put(attempt)
         self._again.clear()
         if self._how.when_stopped == "cancel":
-            for job in self._running:
-                job.cancel()
+            for attempt in self._running:
+                attempt.stop()
 
     # --- telling ------------------------------------------------------------------------------------
 
@@ -272,16 +283,12 @@ class _Mapping:
         )
 
 
-def _error_of(job: Job[Any]) -> Optional[BaseException]:
-    return CancelledException() if job.cancelled() else job.exception()
-
-
-def _outcome(job: Job[Any], task: _Task, error: Optional[BaseException]) -> Outcome[Any]:
+def _outcome(attempt: Attempt, task: _Task) -> Outcome[Any]:
     return Outcome(
         prompt=task.prompt,
         index=task.index,
-        result=job.result() if error is None else None,
-        error=error,
-        usage=job.usage,
+        result=attempt.result,
+        error=attempt.error,
+        usage=attempt.usage,
         duration=time.monotonic() - task.began,
     )

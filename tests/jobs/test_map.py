@@ -481,3 +481,11 @@ def test_an_outcome_that_nobody_takes_holds_no_thread_for_long(scripted_runtime:
     wait_until(lambda: all(thread.name != "runtimeuse-map" for thread in threading.enumerate()))
     assert outputs(itertools.islice(outcomes, 6)) == ["1"] * 6
     outcomes.close()
+
+
+def test_a_map_that_has_ended_leaves_no_thread(scripted_runtime: Start) -> None:
+    client = Client(scripted_runtime(answers).url)
+    outcomes = client.map(itertools.repeat("1"), at_once=4)
+    for end in (lambda: list(client.map(numbers(9), at_once=4)), lambda: (next(outcomes), outcomes.close())):
+        end()
+        assert [thread for thread in threading.enumerate() if thread.name == "runtimeuse-map"] == []

@@ -149,6 +149,7 @@ ORDER = {
         "_how",
         "_order",
         "_waiting",
+        "_work",
         "_job",
         "_crew",
         "_runtimes",
