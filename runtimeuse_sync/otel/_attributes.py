@@ -9,7 +9,6 @@ from typing import Any, Optional, Union
 from urllib.parse import urlsplit
 
 from .. import (
-    AgentRuntimeError,
     CommandExecutionMessage,
     EndSessionMessage,
     InvocationMessage,
@@ -77,13 +76,6 @@ def input_tokens(usage: Usage) -> Optional[int]:
     """All that the model read: the conventions count what went into and came from its cache as well."""
     told = (usage.input_tokens, usage.cache_read_tokens, usage.cache_write_tokens)
     return None if usage.input_tokens is None else sum(filter(None, told))
-
-
-def usage_of(result: Any, error: Optional[BaseException]) -> Usage:
-    """What the runtime told with the result or, without one, with the error."""
-    if isinstance(result, ResultMessageInterface):
-        return result.usage
-    return error.usage if isinstance(error, AgentRuntimeError) else Usage()
 
 
 def error_type(error: BaseException) -> str:

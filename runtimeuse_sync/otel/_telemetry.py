@@ -12,12 +12,14 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.propagators.textmap import Setter
 
 from .. import (
+    AgentRuntimeError,
     ArtifactUploadRequestMessageInterface,
     EndSessionMessage,
     ErrorMessageInterface,
     HeartbeatMessageInterface,
     ObservedCall,
     Observer,
+    RawResult,
     Usage,
 )
 from . import _attributes as a
@@ -74,7 +76,7 @@ class OpenTelemetry(Observer):
         attributes = {**common, **a.of_request(call.request), **content}
         parent = call.context.run(get_current)
         spans = CallSpans(self._tracer, parent, str(common[n.OPERATION]), attributes)
-        self._calls[call.id] = _Call(spans, common, time.monotonic())
+        self._calls[call.id] = _Call(spans, common, time.monotonic(), [])
         if call.session_id is None:  # a session has its connection, and may have to wait for its turn
             spans.begin(n.CONNECT_SPAN)
 
@@ -97,6 +99,8 @@ class OpenTelemetry(Observer):
         """See ``Observer``."""
         if isinstance(message, HeartbeatMessageInterface):
             self._spans(call).enter_phase(message.phase)
+        elif isinstance(message, RawResult):
+            self._calls[call.id].usages.append(Usage.of(message.fields.get("metadata")))
         elif isinstance(message, ErrorMessageInterface):
             self._note(call, n.ERROR_EVENT, n.ERROR_TEXT, message.error)
         elif isinstance(message, ArtifactUploadRequestMessageInterface):
@@ -104,9 +108,9 @@ class OpenTelemetry(Observer):
 
     def call_ended(self, call: ObservedCall, result: Optional[Any], error: Optional[BaseException]) -> None:
         """See ``Observer``."""
-        spans, common, began = self._calls.pop(call.id)
+        spans, common, began, usages = self._calls.pop(call.id)
         seconds = time.monotonic() - began
-        usage = a.usage_of(result, error)
+        usage = sum(usages, error.usage if isinstance(error, AgentRuntimeError) else Usage())
         spans.span.set_attributes(a.of_usage(usage))
         if self._content:
             spans.span.set_attributes(a.content_of_result(result, call.request))
@@ -131,11 +135,15 @@ def _rebuild(options: dict[str, Any]) -> OpenTelemetry:
 
 
 class _Call(NamedTuple):
-    """A call under way: its spans, what its metrics are told apart by, and when it began."""
+    """A call under way: its spans, what its metrics are told apart by, when it began, and what it took.
+
+    A call that asks again, for an answer that fits, has several results.
+    """
 
     spans: CallSpans
     common: a.Attributes
     began: float
+    usages: list[Usage]
 
 
 class _Meters:

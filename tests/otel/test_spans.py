@@ -95,6 +95,16 @@ def test_a_call_is_a_span_of_the_conventions(scripted_runtime: Start, telemetry:
     }
 
 
+def test_a_call_that_asks_again_took_what_its_answers_took(scripted_runtime: Start, telemetry: Telemetry) -> None:
+    pytest.importorskip("msgspec")
+    replies = [Reply(result={"value": answer}, metadata=CLAUDE) for answer in ("three", 3)]
+    client = Client(scripted_runtime(generation("0.15", *replies)).url, observers=[telemetry.observer()])
+    assert client.query("How many?", output_type=int, output_repairs=1).output == 3
+    span = telemetry.span("invoke_agent")
+    assert attributes(span)["gen_ai.usage.output_tokens"] == 40
+    assert attributes(span)["runtimeuse.usage.cost_usd"] == 0.5
+
+
 def test_phases_and_the_drain_follow_each_other(scripted_runtime: Start, telemetry: Telemetry) -> None:
     beats = [heartbeat(phase) for phase in ("downloads", "downloads", "agent")]
     script = generation("0.15", Reply(messages=beats, artifacts=["/out/a"], late_artifacts=["/out/b"]))
