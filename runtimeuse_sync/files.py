@@ -244,6 +244,7 @@ def query(
 def _of_transfer(options: QueryOptions, patience: Patience) -> ExecuteCommandsOptions:
     return ExecuteCommandsOptions(
         source_id=options.source_id,
+        secrets_to_redact=options.secrets_to_redact,
         is_cancelled=options.is_cancelled,
         timeout=patience.left(),
         idle_timeout=options.idle_timeout,

@@ -71,6 +71,25 @@ def test_an_error_of_a_runtime(name: str, script: Callable[[Peer], None], tmp_pa
     assert SECRET not in everything_about(caught.value)
 
 
+@pytest.mark.parametrize("transfer", ["uploads", "downloads"])
+def test_an_error_of_a_transfer_around_a_query(transfer: str, tmp_path: Path) -> None:
+    def answer(peer: Peer) -> None:
+        if isinstance(peer.receive(), InvocationMessage):
+            peer.send(text_result("done"))
+        else:
+            peer.send(ERROR)
+
+    (tmp_path / "a").touch()
+    options: Any = {transfer: {"/tmp/there": tmp_path / "a"}}
+    with ScriptedRuntime(answer) as runtime:
+        with pytest.raises(RuntimeUseError) as caught:
+            Client(runtime.url).query("Hello", **SECRETS, **options)
+    reported = caught.value if transfer == "uploads" else caught.value.__cause__
+    assert isinstance(reported, AgentRuntimeError)
+    assert str(reported) == "no [REDACTED]"
+    assert SECRET not in everything_about(reported)
+
+
 def test_a_command_that_failed() -> None:
     with ScriptedRuntime(fail) as runtime:
         with pytest.raises(CommandFailedError, match=r"\| no \[REDACTED\]$") as caught:
