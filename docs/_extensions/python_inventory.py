@@ -12,21 +12,37 @@ from typing import Any
 
 SITE = "https://docs.python.org/3/"
 
-MODULES = ["atexit", "bz2", "contextvars", "lzma", "ssl", "tarfile", "traceback", "typing", "urllib.request", "zipfile"]
+MODULES = [
+    "atexit",
+    "bz2",
+    "concurrent.futures",
+    "contextvars",
+    "lzma",
+    "ssl",
+    "tarfile",
+    "traceback",
+    "typing",
+    "urllib.request",
+    "zipfile",
+]
 
 # By the page that has them.
 NAMES = {
     "asyncio-runner": ["asyncio.run"],
-    "asyncio-task": ["asyncio.to_thread", "asyncio.wait_for"],
+    "asyncio-task": ["asyncio.gather", "asyncio.to_thread", "asyncio.wait_for"],
     "concurrent.futures": [
+        "concurrent.futures.CancelledError",
         "concurrent.futures.Future",
         "concurrent.futures.ThreadPoolExecutor",
         "concurrent.futures.as_completed",
         "concurrent.futures.wait",
     ],
+    "contextlib": ["contextlib.contextmanager"],
     "exceptions": [
         "AssertionError",
         "ConnectionError",
+        "Exception",
+        "KeyError",
         "KeyboardInterrupt",
         "LookupError",
         "OSError",
@@ -41,10 +57,12 @@ NAMES = {
     "logging": ["logging.Logger"],
     "os": ["os.eventfd"],
     "queue": ["queue.Queue", "queue.SimpleQueue"],
+    "signal": ["signal.signal"],
     "socket": ["socket.create_connection", "socket.getaddrinfo", "socket.send_fds"],
     "ssl": ["ssl.SSLContext"],
     "stdtypes": ["bytearray", "bytes", "dict", "str"],
     "subprocess": ["subprocess.Popen", "subprocess.run"],
+    "sys": ["sys.exit"],
     "threading": ["threading.Event", "threading.Lock"],
     "time": ["time.monotonic"],
     "traceback": ["traceback.TracebackException"],
