@@ -10,16 +10,16 @@
 >>> Client(transport=Replay("run.jsonl")).query("hello").output
 'hello'
 
-===================================  ============================================================
-``_recording``                       ``record``: lines, written at once
-``_secrets``, ``_json``, ``_errors`` what is written, and what never
-``_entries``                         ``entries``: lines, read
-``_runs``                            ``load``: calls, read
-``_following``, ``_locking``         ``follow``: while it is written, as long as somebody does
-``_replay``, ``_playing``            ``Replay``: a transport that plays calls, step by step
-``_comparison``                      whether a request is the recorded one
-``_generations``, ``_faults``        as another release would have said it; what goes wrong
-===================================  ============================================================
+====================================  ============================================================
+``_recording``                        ``record``: lines, written at once
+``_secrets``, ``_json``, ``_errors``  what is written, and what never
+``_entries``                          ``entries``: lines, read
+``_runs``                             ``load``: calls, read
+``_following``, ``_locking``          ``follow``: while it is written, as long as somebody does
+``_replay``, ``_playing``             ``Replay``: a transport that plays calls, step by step
+``_comparison``                       whether a request is the recorded one
+``_generations``, ``_faults``         as another release would have said it; what goes wrong
+====================================  ============================================================
 """
 
 from ._entries import Entry, entries
