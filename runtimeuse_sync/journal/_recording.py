@@ -72,8 +72,9 @@ class _File:
     def __init__(self, path: str, *, fsync: bool) -> None:
         self._fsync = fsync
         self._descriptor = os.open(path, _FLAGS, 0o600)
-        self.close: Any = weakref.finalize(self, os.close, self._descriptor)
-        self.close.atexit = False  # calls of other threads are ended later, if at all, and write it down
+        finalizer: Any = weakref.finalize(self, os.close, self._descriptor)
+        finalizer.atexit = False  # calls of other threads are ended later, if at all, and write it down
+        self.close = finalizer
         _locking.lock(self._descriptor)
 
     def append(self, lines: str) -> None:
