@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Optional, Union
 
@@ -186,7 +185,7 @@ class Client(ConnectionSettings, ManyRuns):
         ...     session.query("hello", QueryOptions(system_prompt="")).data.text
         'hello'
         """
-        settings = self._call_settings(session_id=uuid.uuid4().hex)
+        settings = self._call_settings(session_id=os.urandom(16).hex())
         return Session(self._transport, settings, self._in_flight, self.defaults)
 
     def _call_settings(self, session_id: Optional[str] = None) -> CallSettings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import os
 from collections.abc import Mapping, Sequence
 from contextvars import Context, copy_context
 from typing import Any, Optional, Union
@@ -15,7 +15,7 @@ ObservedRequest = Union[m.InvocationMessage, m.CommandExecutionMessage, m.EndSes
 
 
 def _new_id() -> str:
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextvars import copy_context
-from typing import Any, Callable, Generic, Literal, Optional
+from typing import Any, Callable, Generic, Literal, Optional, cast
 
 import attrs
 
@@ -191,8 +191,7 @@ def begin(run: Run[Any], live: set[Work]) -> Job[Any]:
     """
     job: Job[Any] = Job(run)
     live.add(job)
-    forget: Callable[[Any], None] = live.discard
-    job.add_done_callback(forget)
+    job.add_done_callback(cast("Callable[[Any], None]", live.discard))
     thread = threading.Thread(target=copy_context().run, args=(job.work,), name="runtimeuse-job", daemon=True)
     try:
         thread.start()
