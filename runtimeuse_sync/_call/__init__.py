@@ -1,1 +1,1 @@
-"""The caller's thread: the life of one call."""
+"""One call, from its start to its end: the code that runs on the caller's thread."""

@@ -1,4 +1,4 @@
-"""What a call is given beside its options, checked before anything is sent."""
+"""Checks of a call's arguments (those that are not options), made before anything is sent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..options import CallOptions
 
 
 def check_invocation(invocation: Any, result_message_cls: Any, options: CallOptions) -> None:
-    """Refuse what ``invoke`` and ``stream`` cannot mean."""
+    """Raise for arguments of ``invoke`` and ``stream`` that are not usable."""
     check_type("invocation", invocation, m.InvocationMessage, "a str or an InvocationMessage")
     check_result_class(result_message_cls)
     check_artifacts(invocation.artifacts_dirs, options.on_artifact_upload_request)
@@ -24,7 +24,7 @@ def check_invocation(invocation: Any, result_message_cls: Any, options: CallOpti
 
 
 def check_result_class(cls: Any) -> None:
-    """Refuse a result class whose fields attrs does not know of: they would stay empty in silence."""
+    """Refuse a result class whose fields attrs does not know of: they would silently stay empty."""
     if not (isinstance(cls, type) and issubclass(cls, m.ResultMessageInterface)):
         raise TypeError("result_message_cls must be ResultMessageInterface or a subclass of it")
     known = attrs.fields_dict(cls)
@@ -37,7 +37,7 @@ def check_result_class(cls: Any) -> None:
 
 
 def _annotated(cls: type) -> list[str]:
-    # Until 3.9 the attribute falls back to a base's; from 3.14 on the dictionary has it no more.
+    # Up to Python 3.9, getattr returns a base class's annotations; from 3.14 on, they are not in ``__dict__``.
     own = cls.__annotations__ if sys.version_info >= (3, 10) else cls.__dict__.get("__annotations__", {})  # noqa: RUF063
     return [name for name, kind in own.items() if "ClassVar" not in str(kind)]
 

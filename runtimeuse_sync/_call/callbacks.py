@@ -1,4 +1,4 @@
-"""Which callback a message goes to."""
+"""The table of a call's callbacks, by message class."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _UNKNOWN: Any = object()
 
 
 class Callbacks:
-    """The callbacks of one call, by the class of message that each is for."""
+    """The callbacks of one call, by message class."""
 
     def __init__(
         self,
@@ -53,5 +53,5 @@ class Callbacks:
                 callback(message)
 
     def _inherited(self, cls: type) -> Optional[_Callback]:
-        """That of the nearest base: a transport of a user's own may bring subclasses."""
+        """The callback of the nearest base class: a custom transport may deliver subclasses of a message class."""
         return next((self._by_class[base] for base in cls.__mro__ if base in self._by_class), None)

@@ -15,17 +15,17 @@ from .channel import Channel
 
 
 class Canceller:
-    """Cancels one request. ``send`` may be called from any thread; the rest belongs to the caller's.
+    """Cancels one request. ``send`` may be called from any thread, everything else by the caller's only.
 
     Attributes:
-        is_unclean: whether messages of this request may still come behind its end.
+        is_unclean: whether messages of this request may still come after its end.
     """
 
     def __init__(self, exchange: Exchange, channel: Channel, cancellation: Cancellation) -> None:
         self._exchange = exchange
         self._channel: Optional[Channel] = channel
         self._cancellation = cancellation
-        self._token = threading.Lock()  # taken by whoever sends the one cancel_message
+        self._token = threading.Lock()  # never released: whoever acquires it sends the one cancel_message
         self.is_unclean = False
 
     def send(self) -> None:
@@ -51,7 +51,7 @@ class Canceller:
             self._settle(self._channel, Deadline(limit))
 
     def _settle(self, channel: Channel, deadline: Deadline) -> None:
-        """Read on, delivering nothing, until the runtime has answered or closed."""
+        """Read and discard messages until the runtime has answered or closed the connection."""
         exchange = self._exchange
         while self._may_be_running(channel) and not deadline.expired:
             if exchange.state is State.SETTLED:
@@ -61,7 +61,7 @@ class Canceller:
             try:
                 channel.backlog.extend(channel.receive(pause, limit=limit))
             except RuntimeUseError as error:
-                error.__traceback__ = None  # of these frames, which the connection would keep alive with the error
+                error.__traceback__ = None  # its frames would be kept alive, for the connection keeps the error
                 exchange.disconnect(error)
         self._cancellation.end_wait()
         self.is_unclean = exchange.state is State.CANCELLING
@@ -69,7 +69,7 @@ class Canceller:
             exchange.stop_waiting()
 
     def _may_be_running(self, channel: Channel) -> bool:
-        """Whether the request may still be running, as far as what has come tells."""
+        """Whether the request may still be running, judged by the messages received so far."""
         exchange, backlog = self._exchange, channel.backlog
         while backlog and not exchange.is_over:
             exchange.receive(backlog.popleft())
@@ -79,5 +79,5 @@ class Canceller:
         return not (exchange.state is State.SETTLED and channel.serves_one_call)
 
     def release(self) -> None:
-        """Let go of the connection."""
+        """Drop the reference to the connection."""
         self._channel = None

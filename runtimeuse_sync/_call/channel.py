@@ -1,4 +1,4 @@
-"""A connection as the calls on it see it."""
+"""A connection, with the state that one call on it leaves for the next."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from .waits import CATCH_UP
 
 @attrs.define(eq=False, repr=False)
 class Channel:
-    """A connection, and what one call on it leaves for the next. Used by the call that it is lent to.
+    """A connection, with the state that one call on it leaves for the next. Used only by the call that it is lent to.
 
     Attributes:
-        connection: what carries the messages.
-        serves_one_call: whether it is closed behind its first call.
-        backlog: messages that have come and were not yet looked at.
-        requests: how many have been sent.
-        may_follow: whether something may follow the results so far: artifacts, output of post-agent commands.
+        connection: carries the messages.
+        serves_one_call: whether the connection is closed after its first call.
+        backlog: messages that were received and not yet processed.
+        requests: the number of requests sent.
+        may_follow: whether messages may follow the results so far: artifacts, output of post-agent commands.
         stale_cancel: whether the answer to a cancel_message may still come, although its call is over.
         on_artifact: answers artifact requests; a call without one leaves that of the call before.
-        secrets: of all calls so far; what is said of one may come during the next, or at the session's end.
-        last_result: of the last call that had one.
+        secrets: of all calls so far: a message about one call may come during the next, or at the session's end.
+        last_result: the result of the last call that had one.
         unknown_types: message types that were logged as unknown.
     """
 
@@ -49,7 +49,7 @@ class Channel:
 
     @property
     def is_inherited(self) -> bool:
-        """Whether this is a forked child, which has neither the connection thread nor the right to the socket."""
+        """Whether this is a forked child: it has no connection thread, and must not use its parent's socket."""
         return self._process != os.getpid()
 
     def check_process(self) -> None:
@@ -58,7 +58,7 @@ class Channel:
             raise RuntimeUseError("this call belongs to the parent process; make one of its own in the child")
 
     def send_request(self, request: ClientMessage, *, closes: bool) -> None:
-        """Send a request. If it ``closes`` the connection of one call, that may close itself behind the result."""
+        """Send a request. With ``closes``, a connection for one call may close itself after the result."""
         self.requests += 1
         close_after = getattr(self.connection, "close_after", None)
         if close_after is not None and self.serves_one_call and closes:
@@ -67,21 +67,21 @@ class Channel:
 
     @property
     def was_opened(self) -> bool:
-        """Whether the connection has come about; it may be lost by now."""
+        """Whether the connection was established; it may be lost by now."""
         opened: Optional[bool] = getattr(self.connection, "was_opened", None)
-        # A transport that was written for the old name has no other.
+        # Custom transports written before the rename have ``is_open`` only.
         return bool(getattr(self.connection, "is_open", False)) if opened is None else opened
 
     @property
     def wake(self) -> Optional[Callable[[], None]]:
-        """What ends a ``receive`` in another thread; None if the connection cannot do that."""
+        """A function that ends a ``receive`` in another thread; None if the connection has none."""
         return getattr(self.connection, "wake", None)
 
     def receive(self, timeout: float, *, limit: float) -> Sequence[Any]:
-        """Messages that have come, as soon as there are any; none after ``timeout`` seconds.
+        """Return messages as soon as there are any; an empty batch after ``timeout`` seconds.
 
-        After ``limit`` seconds, none means that the call is judged. If the process stood still meanwhile, the limit has
-        passed before the connection thread could read what had come by then: that is waited for.
+        An empty batch after ``limit`` seconds ends the call: a limit of it has passed. If the process was suspended
+        meanwhile, messages may have arrived in time that the connection thread has not read yet, so wait for it.
         """
         began = time.monotonic()
         batch = self.connection.receive(timeout)

@@ -1,4 +1,4 @@
-"""What a runtime sends and a callback returns, turned into what the call asked for."""
+"""Conversions of a runtime's result and of a callback's return value into the types that the call needs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..exceptions import ProtocolError
 
 
 def as_result(message: Any, result_cls: type) -> Any:
-    """A result message as the caller's class; raises ``ProtocolError``."""
+    """Convert a result message to the caller's class; raises ``ProtocolError``."""
     if isinstance(message, result_cls):
         return message
     if isinstance(message, RawResult) and issubclass(result_cls, m.ResultMessageInterface):
@@ -23,12 +23,12 @@ def as_result(message: Any, result_cls: type) -> Any:
 
 
 def as_upload_result(answer: Any) -> m.ArtifactUploadResult:
-    """What ``on_artifact_upload_request`` returned, checked."""
+    """Check what ``on_artifact_upload_request`` returned, and convert it."""
     if isinstance(answer, m.ArtifactUploadResult):
         return answer
     if isinstance(answer, tuple) and len(answer) == 2:
         return m.ArtifactUploadResult(presigned_url=answer[0], content_type=answer[1])
-    what, answer = kind(answer), None  # who reports locals with an exception must not report a presigned URL
+    what, answer = kind(answer), None  # error reporters show local variables: a presigned URL must not be among them
     raise TypeError(
         "on_artifact_upload_request must return an ArtifactUploadResult or a (presigned_url, content_type) tuple; "
         f"it returned {what}"

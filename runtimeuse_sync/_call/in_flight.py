@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Abortable(Protocol):
-    """A call, or a session with its calls."""
+    """Something that can be aborted: a call, or a session with its calls."""
 
     def abort(self) -> None:
         """Cancel it, from any thread."""
@@ -17,7 +17,7 @@ class CallsInFlight:
     """Weak references to the calls in flight, so that ``abort()`` reaches them and keeps none of them alive."""
 
     def __init__(self) -> None:
-        # Changed by one operation at a time, so unlocked: a lock could be held by another thread in a fork.
+        # Each change is one atomic operation, so there is no lock: at a fork, another thread could hold it.
         self._references: set[weakref.ref[Abortable]] = set()
 
     def add(self, call: Abortable) -> None:

@@ -1,4 +1,4 @@
-"""Where a run gets its connection: one of its own, or its session's."""
+"""Lenders: they give a run its connection, a new one or its session's, and take it back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .waits import IMPATIENT_CLOSE_WAIT
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class CallSettings:
-    """What every call takes over from its client; seconds."""
+    """The settings that every call takes from its client. Durations are in seconds."""
 
     cancel_poll_interval: float
     drain_timeout: Optional[float]
@@ -29,7 +29,7 @@ class CallSettings:
     observers: Observers
 
     def cancellation(self, is_cancelled: object) -> Cancellation:
-        """What a call asks whether it is cancelled."""
+        """A new call's cancellation state."""
         return Cancellation(is_cancelled, self.cancel_poll_interval)
 
 
@@ -39,13 +39,13 @@ class Lender(Protocol):
     settings: CallSettings
 
     def lend(self, call: Cancellation, limits: Limits) -> Channel:
-        """A channel for ``call``, from now on in flight; raises what ends the call before that."""
+        """Register ``call`` as in flight, and return a channel for it; raises if the call ends before it has one."""
 
     def take_back(self, call: Cancellation, *, is_clean: bool, timeout: float) -> None:
-        """``call`` is over, one way or another; it may never have been lent anything.
+        """Take the channel back when ``call`` is over; also called if nothing was lent to it.
 
-        Unless ``is_clean``, messages of the call may still come, and nobody else gets the channel: its connection
-        is closed within ``timeout`` seconds.
+        Unless ``is_clean``, messages of the call may still come, so the channel is not lent again: its connection is
+        closed within ``timeout`` seconds.
         """
 
 
@@ -114,10 +114,10 @@ class SessionLender:
         if self.is_inherited:
             raise RuntimeUseError("this session belongs to the parent process; open one in the child")
 
-    # --- its life -----------------------------------------------------------------------------------
+    # --- opening and closing ------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Connect, and wait until that has come about; raises ``ConnectionFailedError`` or ``CancelledException``."""
+        """Connect, and wait until connected; raises ``ConnectionFailedError`` or ``CancelledException``."""
         call = self.settings.cancellation(None)
         self.in_flight.add(call)
         try:

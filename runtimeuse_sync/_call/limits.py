@@ -1,4 +1,4 @@
-"""What bounds one call: its timeout, the silence it bears, and the drain behind its result."""
+"""The time limits of one call: timeout, idle timeout, and drain timeout."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..exceptions import IdleTimeoutError, InvocationTimeoutError
 
 
 class Limits:
-    """The clocks of one call, in seconds; None means no limit. They start when the call does.
+    """The time limits of one call, in seconds; None means no limit. They start to run when this is made.
 
     Args:
         timeout: for the whole call, from the wait for the session's lock to the end of the drain.
-        idle_timeout: that may pass without a message while the request runs.
-        drain_timeout: for what belongs to the result and comes behind it.
+        idle_timeout: the longest silence of the runtime while the request runs.
+        drain_timeout: for messages after the result: artifacts, the output of post-agent commands.
     """
 
     def __init__(self, timeout: Optional[float], idle_timeout: Optional[float], drain_timeout: Optional[float]) -> None:
@@ -27,17 +27,17 @@ class Limits:
         self._drain_timeout = drain_timeout
         self._drain = Deadline(None)
 
-    # --- what the call tells -------------------------------------------------------------------------
+    # --- events ---------------------------------------------------------------------------------------
 
     def heard(self) -> None:
-        """The request was sent, or a message has come: the silence begins anew."""
+        """Restart the idle timeout: the request was sent, or a message has come."""
         self._idle_since = time.monotonic()
 
     def begin_drain(self) -> None:
-        """The result has come; what belongs to it is awaited."""
+        """Start the drain timeout: the result has come, and more messages may follow it."""
         self._drain = Deadline(self._drain_timeout).earlier(self._deadline)
 
-    # --- what it asks --------------------------------------------------------------------------------
+    # --- questions ------------------------------------------------------------------------------------
 
     @property
     def time_left(self) -> Optional[float]:
@@ -51,11 +51,11 @@ class Limits:
 
     @property
     def until_start(self) -> float:
-        """Seconds that the call may wait before it has started."""
+        """Seconds that the call may wait for its turn on the connection."""
         return self._deadline.remaining()
 
     def timed_out(self) -> InvocationTimeoutError:
-        """What a call that is over its timeout raises."""
+        """The exception for a call whose timeout is over."""
         return InvocationTimeoutError(timeout=self._deadline.timeout)
 
     def remaining(self, state: State) -> float:
@@ -63,15 +63,15 @@ class Limits:
         return min(self.until_look(state), self._idle_left(state))
 
     def until_look(self, state: State) -> float:
-        """Seconds until a limit ends a request in ``state``, messages or not."""
+        """Seconds until a limit ends a request in ``state`` even if messages come."""
         return self._drain.remaining() if state is State.DRAINING else self._deadline.remaining()
 
     def is_silent_for_too_long(self, state: State) -> bool:
-        """Whether a request in ``state`` has had no message for its idle timeout; to be asked when none is there."""
+        """Whether the idle timeout of a request in ``state`` is over; ask this only when no message is waiting."""
         return self._idle_left(state) == 0.0
 
     def silent_for_too_long(self) -> IdleTimeoutError:
-        """What a call raises that has been."""
+        """The exception for a call whose idle timeout is over."""
         return IdleTimeoutError(timeout=self._idle_timeout)
 
     @property
@@ -81,12 +81,12 @@ class Limits:
 
     @property
     def drain_is_over(self) -> bool:
-        """Whether the drain has taken as long as it may."""
+        """Whether the drain timeout is over."""
         return self._drain.expired
 
     @property
     def drain_timeout(self) -> Optional[float]:
-        """Seconds that the drain was given: what was left of the timeout, if that was less."""
+        """Seconds that the drain got: the drain timeout, or what was left of the call's timeout if that was less."""
         return self._drain.timeout
 
     def _idle_left(self, state: State) -> float:

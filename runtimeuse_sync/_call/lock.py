@@ -1,4 +1,4 @@
-"""A session's lock: one call at a time uses the connection."""
+"""The lock of a session, by which one call at a time uses the connection."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from .limits import Limits
 
 
 class SessionLock:
-    """Held by one call at a time, and by none that is gone.
+    """A lock that is held by one call, and released when that call is garbage-collected.
 
-    ``threading.Lock`` would do, but for three things: who waits for it gives up at an ``abort()`` and at a timeout;
-    a call that a signal kept from releasing it does not keep it for ever; a call inside a callback of the same
-    session is refused, where it would wait for itself.
+    It differs from ``threading.Lock`` in three ways: waiting for it ends at an ``abort()`` or a timeout; a call that
+    was kept by a signal handler's exception from releasing it does not hold it for ever; and a call made inside a
+    callback of the same session raises, where it would deadlock.
     """
 
     def __init__(self) -> None:
-        self._guard = threading.Lock()  # of the next two, while they change
-        self._holder: Optional[weakref.ref[Cancellation]] = None  # weak, so that a call that is gone holds nothing
+        self._guard = threading.Lock()  # held while the next two change
+        self._holder: Optional[weakref.ref[Cancellation]] = None  # weak: a call that no longer exists holds no lock
         self._thread: Optional[int] = None  # the holder's
-        self._waiters: deque[Waiter] = deque()  # the one that has waited longest first
+        self._waiters: deque[Waiter] = deque()  # the longest waiting first
 
     def acquire(self, call: Cancellation, limits: Limits) -> None:
         """Wait for the lock; raises ``CancelledException`` or ``InvocationTimeoutError`` if that comes first."""
@@ -44,7 +44,7 @@ class SessionLock:
         finally:
             self._waiters.remove(waiter)
             call.end_wait()
-            if not self.is_held_by(call):  # it may have been woken in vain: the next one's turn
+            if not self.is_held_by(call):  # it may have been woken although it gives up: pass the wake-up on
                 self._wake_next()
 
     def _try_to_acquire(self, call: Cancellation) -> bool:
@@ -64,7 +64,7 @@ class SessionLock:
             )
 
     def _forget(self, _: object) -> None:
-        """The holder is gone without having released the lock."""
+        """Called when the holder was garbage-collected without having released the lock."""
         self._wake_next()
 
     def is_held_by(self, call: Cancellation) -> bool:
@@ -76,6 +76,6 @@ class SessionLock:
             self._wake_next()
 
     def _wake_next(self) -> None:
-        # A copy: others come and go meanwhile.
+        # A copy, since other threads change the queue.
         for waiter in list(self._waiters)[:1]:
             waiter.wake()

@@ -1,4 +1,4 @@
-"""Telling observers of one call. Only a call that has any is wrapped for it: to others nothing is added."""
+"""Reports of one call to its observers. A connection is wrapped only if there are observers, else nothing is added."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .channel import Channel
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Observers:
-    """Who observes the calls of a client or session, and what these calls have in common."""
+    """The observers of the calls of a client or session, and the facts that are the same for all these calls."""
 
     all: tuple[Observer, ...] = ()
     url: Optional[str] = None
     session_id: Optional[str] = None
 
     def of_call(self, request: ObservedRequest, logger: Logger) -> Observation:
-        """What tells them of a call that makes ``request``. If there are none, nothing is made that they would see."""
+        """The ``Observation`` of a call with ``request``. Without observers, no ``ObservedCall`` is made."""
         if not self.all:
             return Observation((), None, logger)
         call = ObservedCall(request=request, url=self.url, session_id=self.session_id)
@@ -32,20 +32,20 @@ class Observers:
 
 
 class Observation:
-    """One call and its observers. Used by the caller's thread alone."""
+    """Reports one call to its observers. Used by the caller's thread only."""
 
     def __init__(self, observers: tuple[Observer, ...], call: Optional[ObservedCall], logger: Logger) -> None:
         self._observers = observers
         self._call: Any = call  # None only if there are no observers
         self._logger = logger
         self._connection: Optional[ObservedConnection] = None
-        self._complaints: set[tuple[int, str]] = set()  # an observer and a method that were logged as failing
+        self._complaints: set[tuple[int, str]] = set()  # observer and method, if the failure was logged
 
     def begin(self) -> None:
         self.tell("call_began")
 
     def request(self, request: Any) -> Any:
-        """What is to be sent: ``request``, with what the observers add to its environment."""
+        """``request``, with the environment variables that the observers add."""
         for observer in self._observers:
             try:
                 request = _with_environment(request, observer.environment(self._call))
@@ -54,12 +54,12 @@ class Observation:
         return request
 
     def watch(self, channel: Channel) -> None:
-        """Tell from now on what goes over ``channel``."""
+        """Report the messages of ``channel`` from now on."""
         if self._observers:
             self._connection = channel.connection = ObservedConnection(channel, self)
 
     def unwatch(self) -> None:
-        """Leave the channel as it was: before it is given back, since the next call may have it at once."""
+        """Restore the channel's own connection. Do so before it is given back: the next call may get it at once."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.detach()
@@ -69,7 +69,7 @@ class Observation:
 
     @contextlib.contextmanager
     def of_block(self) -> Iterator[None]:
-        """Begin, and end as the block does: for a call without a result."""
+        """Report the beginning and the end of a ``with`` block: for a call without a result."""
         try:
             self.begin()
             yield
@@ -78,7 +78,7 @@ class Observation:
             raise
         self.end(None, None)
 
-    # --- telling ------------------------------------------------------------------------------------
+    # --- reporting ----------------------------------------------------------------------------------
 
     def tell(self, name: str, *args: Any) -> None:
         for observer in self._observers:
@@ -89,7 +89,7 @@ class Observation:
             if type(observer).messages_received is not Observer.messages_received:
                 self._tell(observer, "messages_received", messages)
                 continue
-            for message in messages:  # one by one, so that none is lost to what an earlier one makes it raise
+            for message in messages:  # one by one: if the method raises for one, it still gets the rest
                 self._tell(observer, "message_received", message)
 
     def _tell(self, observer: Observer, name: str, *args: Any) -> None:
@@ -99,7 +99,7 @@ class Observation:
             self._complain(observer, name, error)
 
     def _complain(self, observer: Observer, name: str, error: Exception) -> None:
-        """Log it once a call. Not the error's text, which may quote the message."""
+        """Log an observer's error, once a call, without its text, which may quote the message."""
         if (id(observer), name) not in self._complaints:
             self._complaints.add((id(observer), name))
             self._logger.error(
@@ -111,14 +111,14 @@ class Observation:
 
 
 class ObservedConnection:
-    """A connection for the time of one call: it tells what it sends and receives, and hands on all else."""
+    """A wrapper around a connection during one call: it reports what is sent and received, and delegates the rest."""
 
     def __init__(self, channel: Channel, observation: Observation) -> None:
         self._inner = channel.connection
         self._channel = channel
         self._observation = observation
         self._is_connected = False
-        # What was sent and not yet told: before it was connected, and by an abort() on another thread.
+        # Messages that were sent but not yet reported: before the connection was established, or by an abort().
         self._sent: deque[m.ClientMessage] = deque()
 
     def __getattr__(self, name: str) -> Any:
@@ -127,7 +127,7 @@ class ObservedConnection:
     def send(self, message: m.ClientMessage) -> None:
         self._inner.send(message)
         self._sent.append(message)
-        # That one alone may come from another thread, or from a signal handler: it is told when the caller looks.
+        # Only a cancel_message may be sent by another thread or a signal handler, so the caller's thread reports it.
         if not isinstance(message, m.CancelMessage):
             self.tell_sent()
 
@@ -141,7 +141,7 @@ class ObservedConnection:
         return batch
 
     def detach(self) -> None:
-        """Put back the connection itself, and tell what is still untold."""
+        """Put the wrapped connection back, and report what was not reported yet."""
         self._channel.connection = self._inner
         self.tell_sent()
 
@@ -154,7 +154,7 @@ class ObservedConnection:
 
 
 def _with_environment(request: Any, variables: Mapping[str, str]) -> Any:
-    """``request`` with ``variables`` where it does not set the same; raises ``TypeError`` if they are none."""
+    """``request`` with ``variables`` added, but for those that it sets itself; ``TypeError`` if they are no mapping."""
     if not variables or isinstance(request, m.EndSessionMessage):
         return request
     if isinstance(request, m.CommandExecutionMessage):

@@ -1,4 +1,4 @@
-"""Waiting until a runtime is ready: for a sandbox that is still starting."""
+"""Waiting until a runtime accepts connections, which takes a while when its sandbox has just been started."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .channel import Channel
 from .lending import wait_until_open
 from .waits import CLOSE_WAIT, IMPATIENT_CLOSE_WAIT
 
-# Seconds between two attempts; doubled each time, and jittered, so that many clients do not come at once.
+# Seconds between two attempts, at first and at most: doubled each time, with jitter so that clients spread out.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
-# Seconds that one attempt may take: a gateway that answers nothing now may answer the next.
+# Seconds that one attempt may take: a gateway that does not answer this one may answer the next.
 _LONGEST_ATTEMPT = 10.0
 
 
@@ -35,7 +35,7 @@ def wait_until_ready(transport: Transport, call: Cancellation, timeout: Optional
 
 
 def _try_to_connect(transport: Transport, call: Cancellation, deadline: Deadline) -> Optional[ConnectionFailedError]:
-    """None if a handshake succeeds; the failure if it may pass; otherwise raises it."""
+    """Return None if the handshake succeeds, and a temporary failure; raise any other failure."""
     channel, close_wait = Channel(transport.connection()), IMPATIENT_CLOSE_WAIT
     try:
         wait_until_open(channel, min(deadline.remaining(), _LONGEST_ATTEMPT), call)
@@ -50,7 +50,7 @@ def _try_to_connect(transport: Transport, call: Cancellation, deadline: Deadline
 
 
 def _sleep(seconds: float, call: Cancellation) -> None:
-    """A pause that ``abort()`` cuts short."""
+    """Sleep; ``abort()`` ends it early."""
     deadline, waiter = Deadline(seconds), Waiter()
     call.on_abort(waiter.wake, waiter.wake)
     try:
@@ -63,7 +63,7 @@ def _sleep(seconds: float, call: Cancellation) -> None:
 
 
 def _attempt(error: ConnectionFailedError) -> str:
-    """What became of it, without the advice to wait."""
+    """The text of a failure, without its advice to call ``wait_until_ready``."""
     return str(error) if error.status is None else f"it answered {error.status} {error.reason}"
 
 

@@ -1,4 +1,4 @@
-"""The caller's loop around one exchange: waits, asks, answers, and knows when to stop. All on the caller's thread."""
+"""The loop on the caller's thread that waits for the messages of one request, and acts as its ``Exchange`` says."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .limits import Limits
 from .lost import is_normal_end, second_request_refused
 from .ticker import Ticker
 
-# How many unknown message types are remembered as logged, for each connection.
+# The number of unknown message types that are logged, for each connection.
 _UNKNOWN_TYPES = 100
 
 
@@ -31,8 +31,8 @@ class RequestLoop:
 
     Attributes:
         exchange: the state of the request.
-        canceller: what ends it early.
-        escaped: a ``StopIteration`` of a callback, which Python turns into a ``RuntimeError``.
+        canceller: cancels the request.
+        escaped: a ``StopIteration`` that a callback raised; Python turns it into a ``RuntimeError``.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class RequestLoop:
         self.canceller = Canceller(exchange, channel, cancellation)
         self.escaped: Optional[StopIteration] = None
         self._open_channel: Optional[Channel] = channel
-        self._was_opened = False  # once the channel is let go of
+        self._was_opened = False  # the answer after ``release``
         self._cancellation = cancellation
         self._limits = limits
         self._ticker = Ticker(options.tick)
@@ -61,22 +61,24 @@ class RequestLoop:
     # --- starting and letting go --------------------------------------------------------------------
 
     def start(self, request: m.ClientMessage, *, is_last: bool = True) -> None:
-        """Send the request; ``is_last`` says that none follows on a connection for one call."""
-        # Noted before it is sent: if a signal comes between the two, a cancel_message too many does no harm.
+        """Send the request; ``is_last`` says that the call sends no other."""
+        # The state changes before the request is sent: should a signal handler raise in between, the cancel_message
+        # for a request that was not sent does no harm.
         self.exchange.start()
         self._channel.send_request(request, closes=is_last and not self.exchange.drains)
         self._limits.heard()
-        # No cycle: a call that a signal kept from being left goes with its last reference, and gives the lock back.
+        # Weak, to make no reference cycle: a call that a signal handler's exception kept from ending is then freed
+        # with its last reference, which releases the session's lock.
         self._cancellation.on_abort(_weakly(self.canceller.send), self._channel.wake)
 
     def start_drain(self) -> None:
-        """Send no request; only wait for what earlier ones have left."""
+        """Send no request; wait for the messages that may still follow earlier ones."""
         self.exchange.start_drain(self._channel.last_result)
         self._cancellation.on_abort(_weakly(self.canceller.send), self._channel.wake)
         self._begin_drain()
 
     def stop(self, limit: float) -> None:
-        """Cancel what still runs, within ``limit`` seconds, and tell the channel what the next call has to know."""
+        """Cancel the request if it runs, within ``limit`` seconds; store in the channel what the next call needs."""
         exchange, channel = self.exchange, self._channel
         try:
             if not exchange.is_over:
@@ -86,14 +88,14 @@ class RequestLoop:
             channel.stale_cancel = self.canceller.was_sent and not exchange.is_confirmed
 
     def hand_over(self) -> Channel:
-        """The channel of a request that is over, for the next of the same call."""
+        """Stop, release, and return the channel, for the next request of the same call."""
         channel = self._channel
         self.stop(0.0)
         self.release()
         return channel
 
     def release(self) -> None:
-        """Let go of connection and error: a raised one leads, by its traceback, back to here."""
+        """Drop the references to connection and error: the traceback of a raised error refers to this object."""
         self._was_opened = self.was_opened
         self._open_channel = None
         self.canceller.release()
@@ -109,7 +111,7 @@ class RequestLoop:
 
     @property
     def was_opened(self) -> bool:
-        """Whether the connection has come about; it may be lost or left by now."""
+        """Whether the connection was established; it may be lost or given back by now."""
         channel = self._open_channel
         return self._was_opened if channel is None else channel.was_opened
 
@@ -126,9 +128,9 @@ class RequestLoop:
     # --- the loop -----------------------------------------------------------------------------------
 
     def deliveries(self) -> Iterator[Any]:
-        """What the caller is to see, in wire order; raises the outcome if it is an error."""
+        """The messages for the caller, in wire order; raises the outcome if it is an error."""
         exchange, backlog, cancellation = self.exchange, self._channel.backlog, self._cancellation
-        # Looked up once: a property, or a member looked up in its Enum, would cost as much as all else for a message.
+        # Local variables, for speed: one property or Enum look-up costs as much as the rest of a message's processing.
         clock, over, deliver = time.monotonic, State.OVER, Action.DELIVER
         try:
             while exchange.state is not over:
@@ -152,7 +154,7 @@ class RequestLoop:
             raise exchange.error
 
     def _wait(self) -> Sequence[m.Tick]:
-        """Take the next batch, or find that there is none for now, or never; returns the tick that is due."""
+        """Wait for a batch of messages, the end of the connection, or a limit; return the tick that is due, if any."""
         channel, cancellation = self._channel, self._cancellation
         channel.check_process()
         limit = min(self._limits.remaining(self.exchange.state), self._ticker.remaining())
@@ -174,9 +176,10 @@ class RequestLoop:
         return self._ticker.due()
 
     def _look(self) -> None:
-        """Look at clock and cancellation, and set the time of the next look."""
+        """Check the clock and the cancellation, and set the time of the next check."""
         cancellation, state = self._cancellation, self.exchange.state
-        # Set first, and looked through last: an abort() by another thread, which lowers it, must not be overwritten.
+        # An abort() by another thread lowers it, which must not be lost: so it is set before the check, only lowered
+        # after it, and the abort looked for once more at the end.
         cancellation.look_at = math.inf
         if cancellation.requested():
             self.canceller.cancel(CancelledException(), waits.CANCEL_WAIT)
@@ -197,30 +200,32 @@ class RequestLoop:
             self.exchange.stop_waiting()
 
     def _disconnect(self, error: RuntimeUseError) -> None:
-        """The connection has ended, with ``error``."""
+        """End the exchange, since the connection has ended with ``error``."""
         if self._cancellation.was_requested and self.exchange.cancel(CancelledException()):
-            # Cancelled from another thread: that the runtime, or who left the session, closed first is chance.
+            # Cancelled by another thread. It is a race whether the connection closes before that is noticed here, so
+            # the outcome is the cancellation either way.
             self.exchange.disconnect(error)
             return
-        error.__traceback__ = None  # of the inbox's frames, which would keep the connection alive
+        error.__traceback__ = None  # the inbox's frames in it would keep the connection alive
         if self.exchange.state is State.DRAINING and not is_normal_end(error):
-            # Not the error's text: a peer's reason is its own words.
+            # Only the error's type is logged: its text quotes the peer.
             name = type(error).__name__
             self._logger.warning("%s while artifacts were awaited; some may be missing", name)
         self.exchange.disconnect(self._explained(error))
 
     def _explained(self, error: RuntimeUseError) -> RuntimeUseError:
         if isinstance(error, ConnectionFailedError) and self._limits.is_over:
-            # The call's timeout bounds connecting as well; which of the two clocks strikes first is chance.
+            # The call's timeout limits connecting as well. It is a race which of the two notices first, so the error
+            # is the call's timeout either way.
             return self._limits.timed_out()
         if isinstance(error, ConnectionLostError) and is_normal_end(error) and self._channel.requests > 1:
             return second_request_refused(error)
         return error
 
-    # --- what messages ask for ----------------------------------------------------------------------
+    # --- actions on messages ------------------------------------------------------------------------
 
     def _act(self, action: Action, message: Any) -> Sequence[Any]:
-        """Do it; returns what the caller is to see. No generator: a callback's ``StopIteration`` has to get out."""
+        """Do ``action``; return the messages for the caller. A generator would alter a callback's StopIteration."""
         if action is Action.RESULT:
             return self._resolve(message)
         if action is Action.ANSWER:
@@ -245,7 +250,7 @@ class RequestLoop:
 
     def _begin_drain(self) -> None:
         self._limits.begin_drain()
-        self._cancellation.look_at = -math.inf  # the limit is another one from now on
+        self._cancellation.look_at = -math.inf  # another limit counts from now on
         self._channel.connection.send(m.EndSessionMessage())
 
     def _answer(self, request: m.ArtifactUploadRequestMessageInterface) -> None:

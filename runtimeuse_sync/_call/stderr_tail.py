@@ -1,4 +1,4 @@
-"""The end of what a command writes to its standard error, for the error that says how it failed."""
+"""The last part of a command's standard error, which is shown in the error when it fails."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any, Callable, Optional
 
 from ..messages import CommandOutputMessageInterface
 
-# Characters that are kept: what a message of an exception shows at most.
+# Characters that are kept: the most that an exception's text shows.
 _KEPT = 2_000
 
 
 class StderrTail:
-    """A callback for a command's output that hands on to ``callback``, and remembers the newest command's stderr."""
+    """A callback for command output that keeps the end of the latest command's stderr, and calls ``callback``."""
 
     def __init__(self, callback: Optional[Callable[[CommandOutputMessageInterface], Any]]) -> None:
         self._callback = callback
@@ -27,5 +27,5 @@ class StderrTail:
             self._callback(message)
 
     def of(self, command: str) -> str:
-        """What ``command`` has written, if it was the last one that wrote; else nothing."""
+        """The kept stderr of ``command``, if it was the last command that wrote; else an empty string."""
         return self._text if command == self._command else ""

@@ -1,4 +1,4 @@
-"""Ticks: what a stream yields while its runtime is silent."""
+"""The clock of ``Tick`` messages, which a stream yields while its runtime is silent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..messages import Tick
 
 
 class Ticker:
-    """When a stream's next tick is due: ``interval`` seconds after the last message or tick; None: never."""
+    """Tells when a stream's next tick is due: ``interval`` seconds after the last message or tick; None: never."""
 
     def __init__(self, interval: Optional[float]) -> None:
         self._interval = interval
@@ -23,7 +23,7 @@ class Ticker:
         return max(0.0, self._silent_since + self._interval - time.monotonic())
 
     def heard(self) -> None:
-        """A message has come."""
+        """Restart the interval: a message has come."""
         self._silent_since = time.monotonic()
 
     def due(self) -> list[Tick]:

@@ -1,11 +1,11 @@
-"""The calls of this process that wait: one of them looks around for all the others.
+"""The registry of the calls of this process that wait. One of them, the looker, polls for all the others.
 
-A waiting call is woken by a message, an end, an ``abort()`` or its deadline. Two things wake nobody: an Event that is
-set, and an exception that another thread sets in a waiting one (as Streamlit and dramatiq do). They have to be looked
-for by the clock. Were each call to do so, a thousand calls would cost a thousand times as much as one; so one of
-those that wait, the looker, wakes up for all. It looks at all Events, and wakes those whose Event is set. And it gives
-a pulse: it wakes the few that have slept longest, so that they notice an exception. A lone call is its own looker and
-notices one within a pulse interval; among many it takes longer, for the pulses of the whole process are bounded.
+A waiting call is woken by a message, the connection's end, an ``abort()`` or its deadline. Two things wake no thread:
+an Event that is set, and an exception that another thread sets in a waiting one (as Streamlit and dramatiq do). They
+have to be polled for. If each call did so, a thousand calls would cost a thousand times as much as one, so only the
+looker wakes up periodically. It checks all Events, and wakes the calls whose Event is set. At each pulse it also wakes
+the few calls that have slept longest, so that an exception set in them is raised. A single call is its own looker, and
+raises one within a pulse interval; with many calls it takes longer, since the pulses of the process are limited.
 """
 
 from __future__ import annotations
@@ -16,49 +16,49 @@ from typing import Optional, Protocol
 
 from .waits import EVENT_INTERVAL, PULSE_INTERVAL
 
-# How many calls the looker wakes in a pulse.
+# The number of calls that the looker wakes at each pulse.
 PULSE_SIZE = 2
-# How often all is_cancelled functions of the process are asked by waiting calls, a second. From fifty waiting calls
-# on that have one, each is asked less often than the default interval would have it.
+# The most calls of is_cancelled functions a second, by all waiting calls of the process. With more than fifty waiting
+# calls that have one, each is called less often than the default interval says.
 ASKS_PER_SECOND = 200.0
 
 
 class Sleeper(Protocol):
-    """A call that waits, as the watch sees it."""
+    """The interface of a waiting call to the watch."""
 
     @property
     def has_event(self) -> bool:
-        """Whether there is an Event to look at."""
+        """Whether it has an Event that any thread may check."""
 
     @property
     def asks(self) -> bool:
-        """Whether it has somebody to ask on its own thread."""
+        """Whether it has an ``is_cancelled`` function that it asks on its own thread."""
 
     def look(self) -> None:
-        """Look at the Event, and wake the call if it is set."""
+        """Check the Event, and wake the call if it is set."""
 
     def wake(self) -> None:
         """End the call's wait."""
 
 
 class Watch:
-    """Who waits, and who of them is the looker."""
+    """The waiting calls, and which of them is the looker."""
 
     def __init__(self) -> None:
-        # Ordered by who was woken last. Changed by one operation at a time, so unlocked: a lock could be held by
-        # another thread in a fork.
+        # In the order in which they began to wait, used as an ordered set. Each change is one atomic operation, so
+        # there is no lock: at a fork, another thread could hold it.
         self._sleepers: dict[Sleeper, None] = {}
         self._with_event: dict[Sleeper, None] = {}
         self._asking: dict[Sleeper, None] = {}
         self._looker: Optional[Sleeper] = None
-        self._next_look = -math.inf  # at the Events, whoever is the looker then
+        self._next_look = -math.inf  # when the Events are to be checked, whichever call is the looker then
         self._next_pulse = math.inf
 
     def join(self, sleeper: Sleeper, now: float) -> float:
-        """``sleeper`` waits; returns for how many seconds it may do so before it has to look around for all."""
+        """Register ``sleeper`` as waiting; return the seconds that it may wait: as the looker, until the next poll."""
         self._sleepers.pop(sleeper, None)
         self._sleepers[sleeper] = None  # at the end
-        # The looker of calls without an Event sleeps too long for one that has an Event.
+        # A looker chosen when no call had an Event sleeps too long for a call with an Event, so replace it.
         if self._looker is None or (sleeper.has_event and not self._with_event):
             self._looker = sleeper
             self._next_pulse = min(self._next_pulse, now + PULSE_INTERVAL)
@@ -69,7 +69,7 @@ class Watch:
         return self._look_around(now) - now if self._looker is sleeper else math.inf
 
     def _look_around(self, now: float) -> float:
-        """What is due; returns when something will be."""
+        """Check the Events and give the pulse, each if it is due; return the time when the next of them is."""
         if self._with_event and now >= self._next_look:
             self._next_look = now + EVENT_INTERVAL
             for sleeper in list(self._with_event):
@@ -82,9 +82,9 @@ class Watch:
         return min(self._next_look, self._next_pulse) if self._with_event else self._next_pulse
 
     def leave(self, sleeper: Sleeper) -> None:
-        """``sleeper`` waits no more. If it was the looker, the one that has slept longest is woken to take its place.
+        """Remove ``sleeper``. If it was the looker, wake the call that has slept longest, to become the looker.
 
-        Should that one be on its way out as well, it comes by here too.
+        If that call is about to leave as well, its own ``leave`` wakes the next one.
         """
         if sleeper not in self._sleepers:
             return
@@ -93,16 +93,16 @@ class Watch:
         self._asking.pop(sleeper, None)
         if self._looker is None or self._looker is sleeper:
             self._looker = None
-            # Only now: whoever joins meanwhile is either in this list or finds the place empty.
+            # After the line above: a call that joins in between is in this list, or becomes the looker itself.
             for heir in list(self._sleepers)[:1]:
                 heir.wake()
 
     def interval(self, shortest: float) -> float:
-        """Seconds between two questions of a call to its function: longer, where many calls ask."""
+        """Seconds between two calls of one ``is_cancelled`` function: longer if many calls have one."""
         return max(shortest, len(self._asking) / ASKS_PER_SECOND)
 
     def forget(self) -> None:
-        """In a forked child: those who wait are in the parent."""
+        """Remove all calls: in a forked child, their threads do not exist."""
         self._sleepers.clear()
         self._with_event.clear()
         self._asking.clear()

@@ -1,7 +1,7 @@
-"""Connects to one of a host's addresses: to the first that answers.
+"""Connecting to the first address of a host that answers ("Happy Eyeballs", RFC 8305), on one thread.
 
-RFC 8305's idea: an address that has not answered for a while is joined by the next, so that one which swallows packets
-(as IPv6 addresses may) does not use up the time of the others, and one that is slow is not given up. All on one thread.
+If an address has not answered for a while, the next is tried as well. So an address whose packets are dropped (as with
+broken IPv6) does not use up the time of the others, and a slow one is not given up.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from .._common.deadline import Deadline
 from .._common.hosts import bracketed
 from .failures import words
 
-# As ``socket.getaddrinfo`` returns them: family, type, protocol, canonical name, and where.
+# As ``socket.getaddrinfo`` returns them: family, type, protocol, canonical name, socket address.
 Address = tuple[int, int, int, str, tuple[object, ...]]
-# Waits until one of the sockets can be written to, or the deadline has passed; returns those that can.
+# A function that waits until one of the sockets is writable, or the deadline has passed; returns the writable ones.
 Wait = Callable[[Collection[socket.socket], Deadline], Collection[socket.socket]]
 
-# Seconds that an address has for itself before the next one is tried too: RFC 8305, section 8, recommends them. Less
-# if that would leave the last ones without their part of the time that is left.
+# Seconds before the next address is tried too, as RFC 8305, section 8, recommends. Less if the time that is left,
+# divided by the addresses, is less.
 HEAD_START = 0.25
-# Addresses of one host that are tried: each may hold a descriptor.
+# The most addresses of one host that are tried: each may need a descriptor.
 MOST_ADDRESSES = 16
 
 
@@ -32,19 +32,19 @@ class AddressRace:
     """One run over the addresses of a host.
 
     Attributes:
-        outcomes (dict of str to str): what has become of each address that was tried, in that order.
+        outcomes (dict of str to str): the outcome for each address that was tried, in that order.
     """
 
     def __init__(self, addresses: Sequence[Address], wait: Wait, deadline: Deadline) -> None:
         self.outcomes: dict[str, str] = {}
-        self._error: Optional[OSError] = None  # the last
+        self._error: Optional[OSError] = None  # the latest
         self._next = deque(addresses[:MOST_ADDRESSES])
         self._running: dict[socket.socket, str] = {}
         self._wait = wait
         self._deadline = deadline
 
     def run(self) -> Optional[socket.socket]:
-        """The socket that is connected, or None if none is in time; raises the last ``OSError`` if all have failed."""
+        """Return the connected socket, or None at the deadline; raises the last ``OSError`` if all have failed."""
         try:
             return self._run()
         finally:
@@ -52,7 +52,7 @@ class AddressRace:
                 sock.close()
 
     def tried(self) -> str:
-        """The addresses that were tried; what became of each, if they are several."""
+        """The addresses that were tried, as text; with their outcomes, if there are several."""
         if len(self.outcomes) == 1:
             return next(iter(self.outcomes))
         return ", ".join(f"{name} ({outcome})" for name, outcome in self.outcomes.items())
@@ -72,7 +72,7 @@ class AddressRace:
         raise self._error or OSError("the host has no address")
 
     def _until(self) -> Deadline:
-        """When the next one starts, if nothing happens before."""
+        """The time at which the next address is tried too; the overall deadline if there is none."""
         if not self._next:
             return self._deadline
         share = self._deadline.remaining() / (len(self._next) + 1)
@@ -96,7 +96,7 @@ class AddressRace:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.connect(where)
         except BlockingIOError:
-            pass  # it is on its way
+            pass  # connecting has begun
         except OSError as error:
             self._drop(sock, error)
 

@@ -1,7 +1,7 @@
-"""From a URL to an open WebSocket: the waits for TCP, the proxy's tunnel, TLS and the upgrade.
+"""Opening a WebSocket: TCP, the proxy's tunnel, TLS and the upgrade, each with its waits.
 
-Every wait is cut short by one deadline and by the waker, which websocket-client's own timeouts (one a system call)
-cannot do. What is said over HTTP meanwhile is in ``upgrade``.
+One deadline and the waker end every wait; websocket-client's own timeouts, which are for each system call, could not.
+The HTTP requests and answers are in ``upgrade``.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from .endpoint import Endpoint
 from .failures import cannot_connect, system_failure, words
 from .proxy import Proxy
 
-# Seconds: poll() takes 2**31 milliseconds at most. Who waits for more than a day looks again.
+# Seconds of one poll(), which takes 2**31 milliseconds at most. A longer wait calls it again.
 _LONGEST_WAIT = 86_400.0
-# Bytes to read at once.
+# Bytes, at most, of one read.
 _READ_SIZE = 64 * 1024
-Selector = getattr(selectors, "PollSelector", selectors.DefaultSelector)  # poll needs no descriptor of its own
+Selector = getattr(selectors, "PollSelector", selectors.DefaultSelector)  # unlike epoll, poll needs no descriptor
 Socket = Union[socket.socket, ssl.SSLSocket]
 
 
@@ -39,7 +39,7 @@ class AbandonedError(Exception):
 
 @attrs.define(eq=False, repr=False)
 class Stream:
-    """An open WebSocket: its socket, and what has already been read beyond the handshake."""
+    """An open WebSocket: its socket, and the data that was already read after the handshake's answer."""
 
     sock: Socket
     early_data: bytes
@@ -47,7 +47,7 @@ class Stream:
 
 @attrs.frozen(eq=False, repr=False)
 class Dialer:
-    """All that is needed to open a connection."""
+    """The parameters of a connection, and ``dial``, which opens it."""
 
     endpoint: Endpoint
     headers: list[tuple[str, str]]
@@ -57,7 +57,7 @@ class Dialer:
     def dial(self, waker: Waker, is_wanted: Callable[[], bool], deadline: Deadline) -> Stream:
         """Open a connection; raises ``ConnectionFailedError``.
 
-        When the waker is used, ``is_wanted`` is asked; if it says no, ``AbandonedError`` is raised.
+        At each wake-up by the waker it calls ``is_wanted``, and raises ``AbandonedError`` if that returns False.
         """
         attempt = _Attempt(self, waker, is_wanted, deadline)
         try:
@@ -68,7 +68,7 @@ class Dialer:
 
 
 class _Attempt:
-    """One attempt to connect; ``stage`` says in errors how far it came."""
+    """One attempt to connect; ``stage`` is the current step, for errors."""
 
     def __init__(self, dialer: Dialer, waker: Waker, is_wanted: Callable[[], bool], deadline: Deadline) -> None:
         self.dialer = dialer
@@ -115,13 +115,13 @@ class _Attempt:
     # --- waiting ------------------------------------------------------------------------------------
 
     def wait(self, event: int) -> None:
-        """Until the socket is ready: at most to the deadline, and not beyond the caller's interest."""
+        """Wait until the socket is ready; raises at the deadline, and if the connection is no longer wanted."""
         assert self.sock is not None
         if not self._wait_for([self.sock], event, self.deadline):
             raise self.timed_out()
 
     def _wait_for(self, socks: Collection[Socket], event: int, deadline: Deadline) -> list[Socket]:
-        """Those of ``socks`` that are ready; none if ``deadline`` has passed."""
+        """Wait for ``socks``, and return those that are ready; none if ``deadline`` has passed."""
         with Selector() as selector:
             for sock in socks:
                 selector.register(sock, event)
@@ -131,7 +131,7 @@ class _Attempt:
                 ready = {key.fileobj for key, _ in selector.select(patience)}
                 if self.waker in ready:
                     self._check_wanted()
-                # Time has run out when a look after the deadline finds nothing: the process may have stood still.
+                # The deadline counts only if a poll made after it finds nothing: the process may have been suspended.
                 if not patience or not ready.isdisjoint(socks):
                     return [sock for sock in socks if sock in ready]
 
@@ -155,7 +155,7 @@ class _Attempt:
                 raise
 
     def _hear_why(self) -> None:
-        """A peer that takes nothing more may have said why: in a TLS alert that has not been read."""
+        """Read once, after a write failed: a peer's TLS alert with the reason may be unread; then this raises it."""
         assert self.sock is not None
         try:
             self.sock.recv(1)
@@ -229,22 +229,23 @@ class _Attempt:
 
 
 def _look_up(host: str, port: int) -> Sequence[Address]:
-    """The host's addresses. The one wait that nothing can cut short; ``WebSocketConnection`` does not sit it out."""
+    """Look up a host's addresses. Nothing can interrupt this wait; ``WebSocketConnection`` times out without it."""
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except socket.gaierror:
-        # Without a descriptor to ask with, the resolver says that it does not know the name. Then this raises.
+        # If no descriptor is left, the resolver reports an unknown name. In that case this raises the true error.
         socket.socket().close()
         raise
 
 
 @lru_cache(maxsize=1)
 def default_ssl_context() -> ssl.SSLContext:
-    """The system's authorities, verified. Made once: reading them takes longer than a handshake."""
+    """A context that verifies with the system's CA certificates. Cached: to read them takes longer than a handshake."""
     context = ssl.create_default_context()
     file = ssl.get_default_verify_paths().cafile
     if file and not context.cert_store_stats()["x509"]:
-        # OpenSSL passes over a file that it cannot open, for want of a descriptor too. Kept, it would trust nobody.
-        with suppress(ssl.SSLError):  # there is no certificate in it: those of the folder may do
+        # OpenSSL ignores a file that it cannot open, also if no descriptor is left; cached, the context would trust
+        # nobody. This raises instead.
+        with suppress(ssl.SSLError):  # a file without certificates: the directory may have some
             context.load_verify_locations(file)
     return context

@@ -1,4 +1,4 @@
-"""The caller's side of a connection; ``worker`` is the connection thread's."""
+"""The caller's side of a connection; the connection thread's side is in ``worker``."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .settings import ConnectionSettings
 from .thread import ConnectionThread, why_not_started
 from .worker import Worker, not_started
 
-# Seconds, after the connect deadline, for the thread to look at what has come and to say how it ended. If the process
-# stood still beyond the deadline, the thread may have all that it needs.
+# Seconds, after the connect deadline, for the thread to report the outcome. If the process was suspended beyond the
+# deadline, the answers may have arrived in time and only have to be read.
 _GRACE = 0.5
-# Seconds for the connection thread to begin, if there is no limit for connecting: one that has not by then has died
-# before it could, however busy the machine is.
+# Seconds for the connection thread to begin to run, if connecting has no limit. A thread that has not begun by then
+# has died before it could, even on a busy machine.
 _BEGIN_LIMIT = 60.0
-# Seconds, at the end, for a thread that may be in a host look-up, which cannot be cut short; and beyond the time that
-# the thread itself has for its goodbye.
+# Seconds to wait for the thread's end: in all, if it may be in a host look-up, which nothing can interrupt; otherwise
+# in addition to the thread's own time for the Close handshake.
 _JOIN_GRACE = 0.2
 
 
@@ -45,10 +45,10 @@ class WebSocketConnection:
         self._settings = settings
         self._worker: Optional[Worker] = None
         self._thread: Optional[ConnectionThread] = None
-        self._start_token = threading.Lock()  # taken by whoever starts the thread
+        self._start_token = threading.Lock()  # never released: whoever acquires it starts the thread
         self._finalizer: Optional[weakref.finalize[Any, Any]] = None
-        self._deadline = Deadline(None)  # to be open
-        self._begin_deadline = Deadline(None)  # for the thread to begin
+        self._deadline = Deadline(None)  # for the connection to be open
+        self._begin_deadline = Deadline(None)  # for the thread to begin to run
 
     @property
     def was_opened(self) -> bool:
@@ -60,16 +60,16 @@ class WebSocketConnection:
         return self.was_opened
 
     def open(self, timeout: Optional[float]) -> None:
-        """Begin to connect with the first ``send`` or ``receive``, which tells how it went."""
+        """Prepare to connect. The first ``send`` or ``receive`` starts it; ``receive`` raises if it fails."""
         limits = [limit for limit in (timeout, self._settings.connect_timeout) if limit is not None]
         self._deadline = Deadline(min(limits, default=None))
         self._worker = worker = Worker(self._dialer, self._settings, self._decode, self._deadline)
-        # A safety net: a connection that was forgotten, or lost to a signal between two lines, ends as well.
+        # A safety net: a connection that is garbage-collected without ``close`` is closed as well.
         self._finalizer = weakref.finalize(self, worker.abandon)
         self._finalizer.atexit = False  # type: ignore[misc, unused-ignore] # a property to older type checkers
 
     def _start(self, worker: Worker) -> None:
-        """Start the thread, once, when the caller has nothing left to do but to wait: they share one interpreter."""
+        """Start the thread, once. Late, when the caller only has to wait, since both threads share the GIL."""
         if not self._start_token.acquire(blocking=False):
             return
         self._begin_deadline = self._deadline.earlier(Deadline(_BEGIN_LIMIT))
@@ -77,7 +77,7 @@ class WebSocketConnection:
             self._thread = thread = ConnectionThread(worker.run)
             thread.start()
         except (RuntimeError, KeyError, MemoryError) as error:
-            if error.__context__ is not None:  # a signal handler's exception, which Thread.start() trips over
+            if error.__context__ is not None:  # a signal handler raised within Thread.start(), which then raised this
                 raise error.__context__ from None
             raise not_started(self._dialer, why_not_started(error)) from error
 
@@ -102,7 +102,7 @@ class WebSocketConnection:
         return worker.inbox.get(min(timeout, deadline.remaining()))
 
     def _receive_late(self, worker: Worker, deadline: Deadline) -> Batch:
-        """The thread should have given up by now. If it has not begun, or a host look-up holds it, go without it."""
+        """Handle a passed deadline: if the thread still does not report (not begun, or in a host look-up), raise."""
         batch = worker.inbox.get(_GRACE)
         if batch or worker.is_open:
             return batch
@@ -113,9 +113,9 @@ class WebSocketConnection:
         )
 
     def close_after(self, classes: Collection[type]) -> None:
-        """Begin the goodbye, without waiting to be told, once the last that has come is of one of ``classes``.
+        """Let the connection thread begin the Close handshake itself, after a message of one of ``classes``.
 
-        Waiting costs two changes of threads, of the seven that a call takes: a tenth of its time.
+        This saves two of the seven thread switches of a call, a tenth of its time.
         """
         if self._worker is not None:
             self._worker.ending.last_classes = classes
@@ -125,13 +125,13 @@ class WebSocketConnection:
             self._worker.inbox.wake()
 
     def close(self, timeout: float) -> None:
-        """Send what is waiting, shake hands on the end, and go; after ``timeout`` seconds, go."""
+        """Send the waiting frames, and do the Close handshake; after ``timeout`` seconds, close without it."""
         worker, thread = self._worker, self._thread
         if worker is None:
             return
         worker.close(timeout)
         if thread is not None:
             thread.join_by(Deadline(timeout + _JOIN_GRACE if worker.has_dialed else _JOIN_GRACE))
-        # Left in place, it would run at each call's end, and swallow a Ctrl-C that lands in it.
+        # Not needed any more. It would run when this object is freed, and a Ctrl-C during a finalizer is lost.
         if self._finalizer is not None:
             self._finalizer.detach()

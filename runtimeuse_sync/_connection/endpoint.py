@@ -1,4 +1,4 @@
-"""Where to connect and with which headers, checked before anything is sent. No I/O."""
+"""Parsing and checking of URLs and headers, before anything is sent. No I/O."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HeaderSource = Union[Headers, Callable[[], Headers], None]
 _SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 _DEFAULT_PORTS = {"ws": 80, "wss": 443}
 TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-# Half of a surrogate pair has no bytes to send.
+# Lone surrogates, which cannot be encoded.
 UNPRINTABLE = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
 # RFC 7230: visible characters, and spaces or tabs between them. Above all no CR, LF or NUL.
 _FIELD_VALUE = re.compile(r"(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?")
@@ -29,7 +29,7 @@ _HANDSHAKE_HEADERS = frozenset({"upgrade", "connection"})
 
 @attrs.frozen
 class Endpoint:
-    """A WebSocket URL, taken apart. Its ``str`` leaves out what may be secret: user, path and query."""
+    """A parsed WebSocket URL. Its ``str`` omits what may be secret: user, path and query."""
 
     scheme: str
     host: str
@@ -42,7 +42,7 @@ class Endpoint:
 
     @property
     def authority(self) -> str:
-        """``host[:port]``, as the Host header wants it."""
+        """``host[:port]``, as in the Host header."""
         host = bracketed(self.host)
         return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
@@ -57,7 +57,7 @@ class Endpoint:
 
 @hides_arguments
 def parse_url(url: Any) -> Endpoint:
-    """Take ``url`` apart; ws, wss, http (means ws) and https (means wss).
+    """Parse ``url``; ws, wss, http (means ws) and https (means wss).
 
     >>> str(parse_url("https://box.example.com/agent?token=s3cret"))
     'wss://box.example.com'
@@ -86,7 +86,7 @@ def parse_url(url: Any) -> Endpoint:
 
 
 def _split(url: str) -> tuple[SplitResult, Optional[int]]:
-    # The standard library's own words would quote what it could not read, which may be a password.
+    # The standard library's own error text would quote what it could not parse, which may be a password.
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -114,7 +114,7 @@ def basic_authorization(username: Optional[str], password: Optional[str]) -> Opt
 
 @hides_arguments
 def check_header_source(headers: HeaderSource) -> None:
-    """Refuse what can be seen to be wrong before the first connect."""
+    """Check as much of ``headers`` as is possible before the first connect: a callable is not called."""
     if callable(headers):
         check_callable("headers", headers)
     else:
@@ -122,7 +122,7 @@ def check_header_source(headers: HeaderSource) -> None:
 
 
 def current_headers(source: HeaderSource) -> Any:
-    """The headers to send now, not yet checked; a callable is asked anew at each connect, for tokens expire."""
+    """The headers to send now, not yet checked; a callable is called at each connect, since tokens expire."""
     return source() if callable(source) else source
 
 
@@ -144,6 +144,6 @@ def _checked_header(name: Any, value: Any) -> tuple[str, str]:
     if name.lower() in _HANDSHAKE_HEADERS or name.lower().startswith("sec-websocket-"):
         raise ValueError(f"the header {name} belongs to the WebSocket handshake; leave it out")
     if not _FIELD_VALUE.fullmatch(value):
-        # The value itself stays out of the message: headers carry tokens.
+        # The error does not quote the value: headers carry tokens.
         raise ValueError(f"the value of the header {name} has a line break, or another character that HTTP forbids")
     return name, value

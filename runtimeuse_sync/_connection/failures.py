@@ -1,4 +1,4 @@
-"""What is said of a connection that does not come about."""
+"""The errors for a connection that cannot be established."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def cannot_connect(
     status: Optional[int] = None,
     retry_after: Optional[float] = None,
 ) -> ConnectionFailedError:
-    """The error to raise; ``text`` says why, ``reason`` in a few words.
+    """The error to raise; ``text`` is the explanation, ``reason`` the same in a few words.
 
     >>> from runtimeuse_sync._connection.endpoint import parse_url
     >>> str(cannot_connect(parse_url("ws://sandbox:8080"), "the proxy answered 407", "No", 407))
@@ -28,21 +28,21 @@ def cannot_connect(
 
 
 def system_failure(endpoint: Endpoint, error: OSError, stage: str = "") -> ConnectionFailedError:
-    """The error to raise for one of the system's; ``stage`` says how far it came."""
+    """The error to raise for an ``OSError``; ``stage`` is the step in which it came."""
     while_ = f" while {stage}" if stage else ""
     return cannot_connect(endpoint, f"{words(error)}{while_}{_advice(error)}", words(error))
 
 
 def words(error: OSError) -> str:
-    """What the system, or TLS, says of an error, without OpenSSL's file and line."""
-    reason = getattr(error, "reason", None)  # which an SSLError has only if OpenSSL raised it
+    """The text of a system or TLS error, without OpenSSL's file and line."""
+    reason = getattr(error, "reason", None)  # not every SSLError has one
     if isinstance(error, ssl.SSLError) and reason:
         return str(reason).lower().replace("_", " ")
     return (error.strerror or type(error).__name__).lower()
 
 
 def _advice(error: OSError) -> str:
-    """What to do when descriptors have run out: words to put behind those of the error. Otherwise none."""
+    """Advice to append to the text of an error, if no descriptors are left; otherwise an empty string."""
     if error.errno == errno.EMFILE:
         limit = _descriptor_limit()
         number = "no more" if limit is None else str(limit)

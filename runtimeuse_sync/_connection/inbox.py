@@ -1,4 +1,4 @@
-"""What the connection thread has read and the caller has not yet taken: batches, and at last the end."""
+"""The queue from the connection thread to the caller: batches of messages, and last the error that ends them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def _never() -> bool:
 
 
 class Inbox:
-    """A queue of batches that knows how many bytes wait in it.
+    """A queue of batches that counts the bytes waiting in it.
 
-    ``put``, ``end``, ``notify`` and ``is_full`` belong to the connection thread, ``get`` to the caller's; ``wake`` to
-    any, and to signal handlers. ``is_held`` is asked on the caller's thread: while it says True, ``get`` gives no
-    batch. When that changes, ``notify`` has to be called. The end is not held.
+    ``put``, ``end``, ``notify`` and ``is_full`` are called by the connection thread, ``get`` by the caller's, ``wake``
+    by any thread and by signal handlers. ``is_held`` is called on the caller's thread: while it returns True, ``get``
+    returns no batch; when it becomes False, ``notify`` has to be called. Once ``end`` was called, nothing is held.
 
-    ``queue.SimpleQueue`` would do, but for a fault that Python 3.9 to 3.12 have: its ``get`` waits for ever if its
-    thread is held up for the length of the timeout at the wrong moment. ``queue.Queue`` deadlocks in a signal handler.
+    It is not a ``queue.SimpleQueue`` because of a fault of Python 3.9 to 3.12: ``get`` waits for ever if its thread is
+    delayed for the length of the timeout at the wrong moment. ``queue.Queue`` deadlocks in a signal handler.
     """
 
     def __init__(self, limit: int, on_room: Callable[[], None], *, is_held: Callable[[], bool] = _never) -> None:
@@ -38,7 +38,8 @@ class Inbox:
         self._limit = limit
         self._on_room = on_room
         self._is_held = is_held
-        # Bytes. The first is written by the connection thread only, the second by the caller's, so without a lock.
+        # Bytes put and taken so far. Only the connection thread writes the first, only the caller's thread the second,
+        # so there is no lock.
         self._put = 0
         self._got = 0
         self._wants_room = False
@@ -50,31 +51,31 @@ class Inbox:
         self.notify()
 
     def end(self, error: BaseException) -> None:
-        """Nothing more will come; ``get`` raises ``error`` once all that came before is taken."""
+        """Put the end: ``get`` raises ``error`` once all batches before it are taken."""
         self._items.append(error)
         self._has_ended = True
         self.notify()
 
     def wake(self) -> None:
-        """Make the ``get`` that waits return now, with nothing; if none waits, the next one that would."""
+        """Make a waiting ``get`` return an empty batch now; if none waits, the next one that would."""
         self._is_woken = True
         self.notify()
 
     def notify(self) -> None:
-        """Let a ``get`` that waits look again."""
+        """Make a waiting ``get`` check the queue again."""
         try:
             self._news.release()
         except RuntimeError:  # released already
             pass
 
     def is_full(self) -> bool:
-        """Whether to stop reading. If so, ``on_room`` is called when half of it has been taken."""
+        """Whether to stop reading. If so, ``on_room`` is called when less than half of the limit waits."""
         self._wants_room = self._put - self._got >= self._limit
-        # Asked again, for the caller may have taken the last batch before it could see the wish.
+        # Checked again: the caller may have taken the last batch before it could see that room is wanted.
         return self._wants_room and self._put - self._got >= self._limit
 
     def get(self, timeout: float) -> Batch:
-        """The next batch; an empty one after ``timeout`` seconds or a ``wake``; raises the end."""
+        """Return the next batch; an empty one after ``timeout`` seconds or a ``wake``. At the end, raise its error."""
         if self._end is not None:
             raise self._end
         item = self._next(timeout)
@@ -91,7 +92,8 @@ class Inbox:
 
     def _next(self, timeout: float) -> Union[tuple[Batch, int], BaseException, None]:
         deadline = Deadline(timeout)
-        # A release for what is in the queue already is taken back first. What comes from here on releases anew.
+        # First take a release that is for items already in the queue: the loop checks for those. Later ones release
+        # again.
         self._news.acquire(blocking=False)
         while not self._has_next() and not self._is_woken:
             if not self._news.acquire(timeout=min(deadline.remaining(), threading.TIMEOUT_MAX)):

@@ -1,4 +1,4 @@
-"""When to ping, and when a peer is overdue. No I/O."""
+"""The timing of pings, and of the answers to them. No I/O."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import math
 import time
 from typing import Callable, Optional
 
-# Seconds: the longest pause. A selector counts milliseconds in an int, so that it cannot wait for ever; and a thread
-# that has nothing to do should not wake up often.
+# Seconds. The longest wait: a selector counts milliseconds in an int, so its wait must be finite; but an idle thread
+# should not wake up often.
 _LONGEST_PAUSE = 3600.0
 
 
 class Keepalive:
-    """The clock of pings: one every ``interval`` seconds, a sign of life within ``timeout`` seconds.
+    """The clock of pings: one every ``interval`` seconds, to be answered within ``timeout`` seconds.
 
-    Anything that the peer sends is a sign of life. A peer that does not read for ``interval + timeout``
-    seconds, so that not even a ping can be sent, is overdue as well.
+    Anything that the peer sends counts as an answer. A peer that does not read for ``interval + timeout`` seconds, so
+    that not even a ping can be sent, counts as lost as well.
 
-    The clock alone does not tell that a peer is dead: after a pause of this process (a suspended laptop, SIGSTOP)
-    the peer's answer may lie unread in the socket. Look at the socket after asking ``is_silent`` or ``is_stuck``.
+    The clock alone does not prove that a peer is lost: after a suspension of this process (a closed laptop, SIGSTOP)
+    the answer may be unread in the socket. So check the socket after ``is_silent`` or ``is_stuck`` returned True.
     """
 
     def __init__(
@@ -28,8 +28,8 @@ class Keepalive:
         self._timeout = math.inf if timeout is None else timeout
         self._clock = clock
         self._due_at = clock() + self._interval
-        self._pinged_at = math.inf  # of a ping without a sign of life since
-        self._stalled_at = math.inf  # since when nothing could be written
+        self._pinged_at = math.inf  # time of the first ping that is not answered yet
+        self._stalled_at = math.inf  # time since which nothing could be written
 
     def heard(self) -> None:
         self._pinged_at = math.inf
@@ -54,22 +54,22 @@ class Keepalive:
         return self._clock() >= self._pinged_at + self._timeout
 
     def is_stuck(self) -> bool:
-        """Whether it is overdue that the peer reads."""
+        """Whether the peer has not read for too long."""
         return self._clock() >= self._stuck_at()
 
     def _stuck_at(self) -> float:
         return self._stalled_at + self._interval + self._timeout
 
     def silence(self) -> str:
-        """What to say of a peer that is dead because it was silent."""
+        """The reason for the error, if ``is_silent``."""
         return f"a ping was not answered within {self._timeout:g} s"
 
     def stall(self) -> str:
-        """What to say of a peer that is dead because it was stuck."""
+        """The reason for the error, if ``is_stuck``."""
         return f"the peer has read nothing for {self._interval + self._timeout:g} s"
 
     def pause(self) -> float:
-        """Seconds until there is something to do: an hour at the most."""
+        """Seconds until the next ping or time limit is due: an hour at most."""
         due_at = self._due_at if self._stalled_at == math.inf else math.inf
         next_at = min(due_at, self._pinged_at + self._timeout, self._stuck_at())
         return max(0.0, min(_LONGEST_PAUSE, next_at - self._clock()))

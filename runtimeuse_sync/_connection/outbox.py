@@ -1,7 +1,7 @@
-"""What is to be written: frames wait here, in order, until the socket takes them.
+"""The queue of frames to send, in order, until the socket takes them.
 
-What comes in must not make this grow without end. Of the peer's pings only the newest are answered. And while too many
-frames wait, the caller gets no more messages to answer: then the inbox fills, and reading stops when it is full.
+A peer must not be able to make it grow without limit. Only the newest of the peer's pings are answered. And while too
+many bytes wait, the caller gets no more messages to answer: then the inbox fills, and reading stops when it is full.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from .._protocol.frames import Opcode, encode_close, encode_frame, payload_size
 from .connecting import Socket
 from .keepalive import Keepalive
 
-# Bytes that may wait behind what is being written before the caller gets no more messages: far more than answers to a
-# peer that reads ever take, and little memory. What is being written does not count, for a caller's own request may be
-# larger, and must not keep the peer's words from the caller.
+# Bytes that may wait before the caller gets no more messages: far more than the answers to a peer that reads ever
+# take, and little memory. What is being written does not count: a caller's own request may be larger than this, and
+# messages must still reach the caller while it is sent.
 OUTBOX_LIMIT = 2 * 1024 * 1024
-# How many pings are answered, the newest, when more than that have come since the last write. The answer to a ping
-# stands for those to all before it (RFC 6455, 5.5.3), so that one would do; test suites send ten and count.
+# The most pings that are answered between two writes, the newest ones. An answer to the newest alone is allowed
+# (RFC 6455, section 5.5.3), but conformance suites send ten and count the answers.
 PINGS_ANSWERED = 16
 
 
 class Room:
-    """How much room there is in an outbox, and whether the caller waits for it.
+    """The count of bytes that wait in an outbox, and whether the caller waits for room in it.
 
-    ``fill`` belongs to the threads that send, ``is_lacking`` to the caller's, ``free`` to the connection thread.
+    ``fill`` is called by the threads that send, ``is_lacking`` by the caller's, ``free`` by the connection thread.
     """
 
     def __init__(self) -> None:
-        # Bytes. Each is written by one side alone, so without a lock. If two threads send at the same moment, one of
-        # them may not be counted: a cancel_message, which is small and comes once.
+        # Bytes. Each is written by one side only, so there is no lock. If two threads send at the same moment, one of
+        # them may not be counted; that is a cancel_message, which is small and sent once.
         self._filled = 0
         self._freed = 0
         self._is_wanted = False
@@ -41,13 +41,13 @@ class Room:
         self._filled += size
 
     def is_lacking(self) -> bool:
-        """Whether the caller has to wait. If so, ``free`` says when there is room again."""
+        """Whether the caller has to wait for room. If so, ``free`` returns True when there is room again."""
         self._is_wanted = self._is_full()
-        # Asked again, for the connection thread may have made room before it could see the wish.
+        # Checked again: the connection thread may have made room before it could see that room is wanted.
         return self._is_wanted and self._is_full()
 
     def free(self, size: int) -> bool:
-        """Whether this makes room for a caller that waits for it."""
+        """Note that ``size`` bytes wait no longer; return whether a caller was waiting for the room."""
         self._freed += size
         if not self._is_wanted or self._is_full():
             return False
@@ -61,23 +61,23 @@ class Room:
 class Outbox:
     """A queue of frames, and the part of it that is being written.
 
-    ``put`` may be called by any thread; all else is used by the connection thread only. ``on_room`` is called when a
-    caller that waits for room has it, ``on_break`` when the peer takes nothing more.
+    ``put`` may be called by any thread, everything else by the connection thread only. ``on_room`` is called when there
+    is room for a caller that waits for it, ``on_break`` when writing has failed for good.
     """
 
     def __init__(
         self, keepalive: Keepalive, room: Room, *, on_room: Callable[[], None], on_break: Callable[[], None]
     ) -> None:
-        self.error: Optional[OSError] = None  # what a write raised: the peer takes nothing more
-        self.is_closed = False  # the Close frame is in it, and nothing may follow
-        self.largest = 0  # bytes of the largest payload so far
+        self.error: Optional[OSError] = None  # with which writing failed for good
+        self.is_closed = False  # the Close frame is queued, and nothing may follow it
+        self.largest = 0  # size of the largest payload so far, in bytes
         self._keepalive = keepalive
         self._room = room  # shared
         self._on_room = on_room
         self._on_break = on_break
         self._frames: deque[bytes] = deque()  # shared: any thread appends
-        self._pongs: deque[bytes] = deque(maxlen=PINGS_ANSWERED)  # payloads of the newest pings without an answer
-        self._last: list[bytes] = []  # the frames that are left to write when it is closed
+        self._pongs: deque[bytes] = deque(maxlen=PINGS_ANSWERED)  # payloads of pings to answer
+        self._last: list[bytes] = []  # after ``close``: the frames that are still to be written
         self._unsent = memoryview(b"")  # what is being written
         self._needs_read = False  # TLS has to read before it can write
 
@@ -88,17 +88,17 @@ class Outbox:
         self._frames.append(frame)
 
     def ping(self) -> None:
-        """Send a ping, and wait for its answer from now on."""
+        """Send a ping, and start the time limit for its answer."""
         self.put(encode_frame(Opcode.PING, b""))
         self._keepalive.pinged()
 
     def answer(self, ping: bytes) -> None:
-        """Answer a ping, unless too many come before the next write."""
+        """Answer a ping, unless too many newer ones come before the next write."""
         if not self.is_closed:
             self._pongs.append(ping)
 
     def close(self, code: int) -> None:
-        """Put a Close frame behind all that waits. Nothing follows it."""
+        """Append a Close frame to the waiting frames; nothing is sent after it."""
         self._last = [*self._take(), encode_close(code)]
         self.is_closed = True
 
@@ -108,11 +108,11 @@ class Outbox:
         return not (self._unsent or self._last or (self._frames and not self.is_closed))
 
     def is_writing(self) -> bool:
-        """Whether the socket has not taken all that it was given."""
+        """Whether a write is only partly done."""
         return bool(self._unsent)
 
     def interest(self) -> int:
-        """What has to happen to the socket before more can be written; 0 without anything to write."""
+        """The event of the socket to wait for before writing more; 0 if no write is under way."""
         if not self._unsent:
             return 0
         return EVENT_READ if self._needs_read else EVENT_WRITE
@@ -120,7 +120,7 @@ class Outbox:
     # --- writing ------------------------------------------------------------------------------------
 
     def flush(self, sock: Socket) -> None:
-        """Write as much as the socket takes without waiting."""
+        """Write as much as the socket takes without blocking."""
         try:
             while self._unsent or self._next():
                 self._unsent = self._unsent[sock.send(self._unsent) :]
@@ -133,7 +133,7 @@ class Outbox:
             self._break(error)
 
     def _next(self) -> bool:
-        """Whether there is more to write. All that waits becomes one piece, for a write has its price."""
+        """Take the next data to write; return whether there is any. All frames are joined, to save system calls."""
         frames, self._last = self._last, []
         if not self.is_closed:
             frames = self._take()
@@ -141,7 +141,7 @@ class Outbox:
         return bool(frames)
 
     def _take(self) -> list[bytes]:
-        """All that waits, the answers to pings first: they keep the connection alive."""
+        """Take all waiting frames, the answers to pings first, since they keep the connection alive."""
         frames = [encode_frame(Opcode.PONG, payload) for payload in self._pongs]
         self._pongs.clear()
         size = 0

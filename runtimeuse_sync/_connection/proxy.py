@@ -1,4 +1,4 @@
-"""Which HTTP proxy, if any, a connection goes through. Loopback addresses never go through one."""
+"""The choice of the HTTP proxy that a connection goes through, if any. Loopback addresses never go through one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Proxy:
 
 @hides_arguments
 def check_setting(setting: Any) -> None:
-    """Refuse what ``Client(proxy=…)`` cannot use."""
+    """Raise for a value of ``Client(proxy=…)`` that is not usable."""
     if setting is not None and setting != FROM_ENVIRONMENT:
         parse_proxy(setting)
 
@@ -43,7 +43,7 @@ def choose(endpoint: Endpoint, setting: Optional[str]) -> Optional[Proxy]:
         return _from_environment(endpoint)
     except ValueError as error:
         complaint = str(error)
-    # Raised here, where nothing holds the proxy's URL: reporters show the variables of an exception's frames.
+    # Raised here, where no variable holds the proxy's URL: error reporters show the variables of each frame.
     raise cannot_connect(
         endpoint,
         f"the environment's proxy (HTTPS_PROXY, HTTP_PROXY or ALL_PROXY) cannot be used: {complaint}; "
@@ -61,7 +61,7 @@ def _from_environment(endpoint: Endpoint) -> Optional[Proxy]:
 
 @hides_arguments
 def parse_proxy(url: Any) -> Proxy:
-    """Take a proxy's URL apart.
+    """Parse a proxy's URL.
 
     >>> parse_proxy("http://user:s3cret@proxy.example.com:3128")
     Proxy(host='proxy.example.com', port=3128)
@@ -80,7 +80,7 @@ def parse_proxy(url: Any) -> Proxy:
 
 
 def _environment_proxy(endpoint: Endpoint) -> Optional[str]:
-    from urllib.request import getproxies  # here, since it pulls in half of the standard library
+    from urllib.request import getproxies  # imported late: it imports half of the standard library
 
     proxies = getproxies()
     scheme = "https" if endpoint.is_secure else "http"
@@ -91,7 +91,7 @@ def _environment_proxy(endpoint: Endpoint) -> Optional[str]:
 def _is_bypassed(endpoint: Endpoint, no_proxy: str) -> bool:
     from urllib.request import proxy_bypass
 
-    # The standard library matches names by whole labels, "*" and ports; networks it does not know.
+    # The standard library matches names by whole labels, "*" and ports; networks are matched below.
     if proxy_bypass(f"{endpoint.host}:{endpoint.port}"):
         return True
     try:

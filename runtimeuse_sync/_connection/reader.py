@@ -1,4 +1,4 @@
-"""What comes in: bytes off the socket become messages in the inbox; pings, Close frames and faults are dealt with."""
+"""The reading side: bytes from the socket become messages in the inbox; handles pings, Close frames and errors."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ from .inbox import Inbox
 from .keepalive import Keepalive
 from .outbox import Outbox
 
-# Beyond 128 KiB malloc takes each buffer from the kernel, and gives it back: page faults cost more than the reads.
+# Bytes of one read. From 128 KiB on, malloc maps and unmaps each buffer, and the page faults cost more than the reads.
 READ_SIZE = 64 * 1024
-# How much to read, at most, before the caller hears of it: between two batches both threads want the interpreter.
+# Bytes, at most, of one batch. Not less, since after each batch both threads compete for the GIL.
 BATCH_SIZE = 256 * 1024
-# Bytes that an object takes beyond those on the wire, in the inbox's account; and a value in it, such as "{}".
+# For the inbox's count of bytes: what a message takes in memory beyond its size on the wire, and what each value in it
+# takes, such as "{}".
 MESSAGE_OVERHEAD = 200
 VALUE_OVERHEAD = 64
-# Messages that hold a few strings, and are most of all: their values are not worth counting.
+# The most frequent messages, which hold a few strings only: their values are not counted.
 _FLAT = frozenset({CommandOutputMessageInterface, HeartbeatMessageInterface, ArtifactUploadRequestMessageInterface})
-# So are those of a message of less than so many bytes.
+# Bytes. Values are not counted in messages up to this size, either.
 _SHORT = 200
-# What a read without anything to read raises.
+# The exceptions of a non-blocking read when there is nothing to read.
 _NOTHING_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Reader:
-    """Reads the socket when told to. Used by the connection thread only."""
+    """Reads from the socket, decodes, and fills the inbox. Used by the connection thread only."""
 
     def __init__(
         self,
@@ -54,23 +55,23 @@ class Reader:
         self._outbox = outbox
         self._keepalive = keepalive
         self._ending = ending
-        self._uncounted = 0  # bytes of what is not in the inbox yet, in its account
+        self._uncounted = 0  # bytes to count with the next batch put into the inbox
 
     # --- bytes --------------------------------------------------------------------------------------
 
     def read(self, sock: Socket) -> None:
-        """Take a batch of what is there."""
+        """Read what is there, a batch at most."""
         is_end = self._read_payload(sock) if self._decoder.missing > READ_SIZE else self._read_batch(sock)
         if is_end:
             self._ending.give_up("the connection ended without a Close frame")
 
     def feed(self, data: bytes) -> None:
-        """Take what was read together with the answer to the upgrade."""
+        """Process data that was read together with the answer to the upgrade."""
         if data:
             self.take(self._decoder.feed(data), len(data))
 
     def _read_payload(self, sock: Socket) -> bool:
-        """The rest of a large payload, straight into its place: to gather and copy it costs as much as to parse it."""
+        """Read into the buffer of a large payload: to join its chunks would take as long as to parse it."""
         try:
             size = sock.recv_into(self._decoder.room())
         except _NOTHING_YET:
@@ -83,14 +84,14 @@ class Reader:
         chunks: list[bytes] = []
         try:
             return _receive_into(chunks, sock)
-        finally:  # what came before a broken TLS record counts
+        finally:  # even after a broken TLS record: what came before it counts
             if any(chunks):
                 self.take([event for chunk in chunks for event in self._decoder.feed(chunk)], sum(map(len, chunks)))
 
     # --- messages -----------------------------------------------------------------------------------
 
     def take(self, events: list[Event], size: int) -> None:
-        """Deal with ``events``, which ``size`` bytes have completed."""
+        """Process ``events``, decoded from the last ``size`` bytes."""
         self._keepalive.heard()
         batch: list[Any] = []
         end: Optional[RuntimeUseError] = None
@@ -108,7 +109,7 @@ class Reader:
             self._ending.finish(end)
 
     def _decode_into(self, batch: list[Any], events: list[Event]) -> Optional[RuntimeUseError]:
-        """Decode messages, answer pings, and return why nothing more will come, if that is so."""
+        """Decode messages and answer pings; return the error with which receiving ends, if it does."""
         append, decode = batch.append, self._decode
         is_wanted = not self._ending.is_leaving
         for event in events:
@@ -137,12 +138,12 @@ class Reader:
 
 
 def _values_in(payload: Payload) -> int:
-    """How many values are in a text of JSON, at most: what tells them apart stands in strings as well."""
+    """An upper bound of the number of values in JSON text: commas and brackets within strings count as well."""
     return payload.count(b",") + payload.count(b"{") + payload.count(b"[")
 
 
 def _receive_into(chunks: list[bytes], sock: Socket) -> bool:
-    """Append what is there, up to a batch; True at the end."""
+    """Read what is there into ``chunks``, up to a batch; return whether the connection has ended."""
     size = 0
     try:
         while size < BATCH_SIZE:
@@ -151,7 +152,7 @@ def _receive_into(chunks: list[bytes], sock: Socket) -> bool:
             size += len(chunk)
             if not chunk:
                 return True
-            if len(chunk) < READ_SIZE and not isinstance(sock, ssl.SSLSocket):  # TLS gives one record a call
+            if len(chunk) < READ_SIZE and not isinstance(sock, ssl.SSLSocket):  # a TLS read returns one record
                 break
     except _NOTHING_YET:
         pass

@@ -1,4 +1,4 @@
-"""What a WebSocket connection is made with, beside its URL: each setting, its default and its check, once."""
+"""The settings of a WebSocket connection apart from its URL, with their defaults and checks."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .._common.validation import check_seconds, check_size, check_type
 from . import proxy
 from .endpoint import HeaderSource, check_header_source
 
-# Bytes. Results can be large; what one message takes in memory is bounded by it.
+# Bytes. Large enough for large results; it limits the memory that one message takes.
 _MAX_MESSAGE_SIZE = 64 * 1024 * 1024
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class ConnectionSettings:
-    """The settings, to be inherited. ``Client`` explains them to users."""
+    """The settings, as a base class. They are documented at ``Client``."""
 
     headers: HeaderSource = attrs.field(default=None, repr=False)
     ssl_context: Optional[ssl.SSLContext] = attrs.field(default=None, repr=False)
@@ -29,7 +29,7 @@ class ConnectionSettings:
 
 
 def check_settings(settings: ConnectionSettings) -> None:
-    """Refuse what cannot be used; raises ``TypeError`` and ``ValueError``."""
+    """Raise ``TypeError`` or ``ValueError`` for settings that are not usable."""
     check_header_source(settings.headers)
     proxy.check_setting(settings.proxy)
     check_seconds("connect_timeout", settings.connect_timeout)
@@ -41,7 +41,7 @@ def check_settings(settings: ConnectionSettings) -> None:
 
 
 def by_name(settings: ConnectionSettings) -> dict[str, Any]:
-    """The settings alone, of something that has more: arguments for another that inherits them.
+    """The connection settings of an object that may have more, as keyword arguments for another such object.
 
     >>> by_name(ConnectionSettings(ping_interval=5))["ping_interval"]
     5
@@ -50,7 +50,7 @@ def by_name(settings: ConnectionSettings) -> dict[str, Any]:
 
 
 def changed(settings: ConnectionSettings) -> list[str]:
-    """The names of those that are not at their default.
+    """The names of the settings that are not at their default.
 
     >>> changed(ConnectionSettings(ping_interval=5, proxy=None))
     ['proxy', 'ping_interval']

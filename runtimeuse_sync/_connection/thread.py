@@ -1,4 +1,4 @@
-"""The connection thread as a thread: its start, which cannot hang, its end, and why there can be no more of them."""
+"""The ``Thread`` class of the connection thread, whose start and join cannot hang, and the error if it cannot start."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Callable, Optional
 
 from .._common.deadline import Deadline
 
-# Seconds of a join in one go: on Windows, Ctrl-C waits for its end. Elsewhere, nothing need wake up before that.
+# Seconds of one join. On Windows, Ctrl-C takes effect only when a join ends; elsewhere a join may be of any length.
 _JOIN_STEP = 0.25 if os.name == "nt" else math.inf
-# Seconds to wait, at its end, for a thread that has not begun. It need not be awaited: it will do nothing.
+# Seconds that a join waits for a thread that has not begun to run. When it begins, it will end at once.
 _BEGIN_WAIT = 0.2
 
 
 class _Begun(threading.Event):
-    """Set when a thread begins. Only who gives a limit waits for it; ``Thread.start`` gives none."""
+    """Set when a thread begins to run. A ``wait`` without a limit, as in ``Thread.start``, does not wait at all."""
 
     def wait(self, timeout: Optional[float] = None) -> bool:
         return self.is_set() if timeout is None else super().wait(timeout)
@@ -25,24 +25,24 @@ class _Begun(threading.Event):
 class ConnectionThread(threading.Thread):
     """A daemon thread whose ``start`` returns at once.
 
-    ``Thread.start`` waits until the new thread has begun, and for ever if that dies before it has: for want of memory,
-    or by an exception that another thread sets in it (CPython issue 140746). The caller has nothing to do but to wait
-    for the first message anyway, and that wait has a limit.
+    ``Thread.start`` waits until the new thread has begun to run, and waits for ever if that dies first: for lack of
+    memory, or by an exception that another thread sets in it (CPython issue 140746). The caller waits for the first
+    message anyway, and that wait has a limit.
     """
 
     def __init__(self, target: Callable[[], None]) -> None:
         super().__init__(target=target, name="runtimeuse-connection", daemon=True)
-        self._started = _Begun()  # in the place of Thread's own
+        self._started = _Begun()  # replaces Thread's own Event
 
     def join_by(self, deadline: Deadline) -> None:
-        """Wait for its end, but not beyond ``deadline``."""
+        """Wait for the thread's end, until ``deadline`` at most."""
         if self._started.wait(min(_BEGIN_WAIT, deadline.remaining())):
             while self.is_alive() and not deadline.expired:
                 self.join(min(_JOIN_STEP, deadline.remaining()))
 
 
 def why_not_started(error: Exception) -> str:
-    """What to say when a thread cannot be started, and what to do about it."""
+    """The error text for a thread that could not be started, with advice."""
     said = str(error) or "out of memory"
     return (
         f"{said}; {threading.active_count()} run in this process. The limit is that of the user's processes "

@@ -1,12 +1,11 @@
-"""HTTP before the WebSocket is open: requests are made, answers parsed and judged. No I/O.
+"""The HTTP of the WebSocket handshake: building requests, parsing and checking answers. No I/O.
 
-What HTTP allows in an answer is taken as RFC 9110 and 9112 have it: interim answers, repeated and folded lines, a bare
-LF at the end of a line, lists with empty elements. What two readers could read differently is refused.
+Answers are parsed as RFC 9110 and 9112 allow: interim answers, repeated and folded lines, a bare LF at the end of a
+line, lists with empty elements. An answer that two parsers could understand differently is refused.
 
-websocket-client, of which this is the only user, makes the request for the upgrade and checks its answer. It is given
-a stand-in for the socket, which keeps from it what is none of its business (the query string, the user's headers,
-cookies: it logs them or keeps them for others), and refuses what it would accept: redirects, and extensions that
-nobody asked for.
+websocket-client, which is used only here, makes the request for the upgrade and checks its answer. It is given a
+stand-in for the socket, which hides from it the query string, the user's headers and cookies (it logs them, or keeps
+them for other connections), and refuses what it would accept: redirects, and extensions that were not offered.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ from .endpoint import TOKEN, Endpoint
 from .failures import cannot_connect
 from .proxy import Proxy
 
-# Bytes of an answer's header, that of the interim answers before it included.
+# Bytes of an answer's head, together with the heads of the interim answers before it.
 MAX_HEAD = 64 * 1024
-# Interim answers before the final one: a gateway that is busy sends one every few seconds.
+# Interim answers before the final one: a busy gateway sends one every few seconds.
 MAX_INTERIM = 32
 # Characters of a reason phrase.
 _LONGEST_REASON = 100
-# What websocket-client believes to be talking to: no cookie in its process-wide jar is for this host.
+# The URL that websocket-client is given: no cookie in its process-wide jar is for this host.
 _NOBODY = "ws://handshake.invalid/"
 
 _STATUS_LINE = re.compile(r"HTTP/1\.[0-9] ([1-9][0-9][0-9])(?: (.*))?")
@@ -44,7 +43,7 @@ _NOT_VISIBLE_ASCII = re.compile(r"[^\t\x20-\x7e]")
 
 
 def tunnel_request(endpoint: Endpoint, proxy: Proxy) -> bytes:
-    """What asks a proxy for a tunnel to the endpoint."""
+    """The request to a proxy for a tunnel to the endpoint."""
     target = f"{bracketed(endpoint.host)}:{endpoint.port}"
     lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
     if proxy.authorization is not None:
@@ -53,7 +52,7 @@ def tunnel_request(endpoint: Endpoint, proxy: Proxy) -> bytes:
 
 
 def upgrade_request(draft: bytes, endpoint: Endpoint, headers: list[tuple[str, str]]) -> bytes:
-    """websocket-client's request, with the target and headers that it was not shown."""
+    """websocket-client's request (``draft``), with the real target and the user's headers put in."""
     extra = list(headers)
     names = {name.lower() for name, _ in extra}
     if endpoint.authorization is not None and "authorization" not in names:
@@ -73,8 +72,8 @@ class Answer:
 
     Attributes:
         status (int): from 100 to 999.
-        reason (str): the reason phrase, without what a terminal or a log would obey.
-        headers (dict of str to str): by names in lower case; the values of repeated lines are joined by commas.
+        reason (str): the reason phrase, without control characters.
+        headers (dict of str to str): keyed by lower-case name; the values of repeated lines are joined by commas.
     """
 
     status: int
@@ -83,7 +82,7 @@ class Answer:
 
     @property
     def is_interim(self) -> bool:
-        """Whether another answer follows. 101 is final: another protocol follows."""
+        """Whether another answer follows. 101 is final: WebSocket follows."""
         return 100 <= self.status < 200 and self.status != 101
 
     def __str__(self) -> str:
@@ -91,21 +90,21 @@ class Answer:
 
     @property
     def retry_after(self) -> Optional[float]:
-        """Seconds of ``Retry-After``; None without one, or where it gives a date: no two clocks agree."""
+        """Seconds of ``Retry-After``; None without one, and for a date, since the two clocks may differ."""
         value = self.headers.get("retry-after", "")
         return float(value) if _SECONDS.fullmatch(value) else None
 
     def elements(self, name: str) -> list[str]:
-        """A list's elements; empty ones do not count (RFC 9110, section 5.6.1)."""
+        """The elements of a header that is a list, without empty ones (RFC 9110, section 5.6.1)."""
         return [element for element in (part.strip(" \t") for part in self.headers.get(name, "").split(",")) if element]
 
 
 class AnswerReader:
-    """Takes the bytes of an answer as they come, and tells its final head. Interim answers are passed over.
+    """An incremental parser that returns the head of the final answer, and skips interim answers.
 
     Args:
-        endpoint (Endpoint): what errors name.
-        speaker (str): who answers, in errors.
+        endpoint (Endpoint): named in errors.
+        speaker (str): the subject in errors: the server, as "it", or the proxy.
     """
 
     def __init__(self, endpoint: Endpoint, speaker: str = "it") -> None:
@@ -113,11 +112,11 @@ class AnswerReader:
         self._speaker = speaker
         self._data = bytearray()
         self._searched = 0  # up to where no end of a head begins
-        self._size = 0  # of the heads so far
+        self._size = 0  # bytes of the heads so far
         self._passed_over = 0
 
     def feed(self, data: bytes) -> Optional[Answer]:
-        """The final answer as soon as its head is complete; raises ``ConnectionFailedError``."""
+        """Add ``data``; return the final answer once its head is complete. Raises ``ConnectionFailedError``."""
         self._data += data
         answer = self._next()
         while answer is not None and answer.is_interim:
@@ -128,7 +127,7 @@ class AnswerReader:
         return answer
 
     def rest(self) -> bytes:
-        """What has come behind the head."""
+        """The data received after the head."""
         return bytes(self._data)
 
     def _next(self) -> Optional[Answer]:
@@ -177,18 +176,19 @@ def parse_fields(text: str) -> Optional[dict[str, str]]:
 
 
 def _without_end(line: str) -> str:
-    """A line without the CR of its end; one that stays is none of an end."""
+    """``line`` without the CR of a CR LF."""
     return line[:-1] if line.endswith("\r") else line
 
 
-# --- what is made of them ---------------------------------------------------------------------------
+# --- checks -----------------------------------------------------------------------------------------
 
 
 def check_tunnel(answer: Answer, rest: bytes, endpoint: Endpoint) -> None:
-    """Refuse all but an open tunnel; raises ``ConnectionFailedError``."""
+    """Raise ``ConnectionFailedError`` unless the proxy has opened the tunnel."""
     if not 200 <= answer.status < 300:
         raise cannot_connect(endpoint, f"the proxy answered {answer}", answer.reason, answer.status)
-    # Lengths in the answer mean nothing (RFC 9110, section 9.3.6), and nobody in the tunnel has been asked anything.
+    # The answer has no body, whatever its headers say (RFC 9110, section 9.3.6), and nothing was sent through the
+    # tunnel that could have been answered.
     if rest:
         raise cannot_connect(endpoint, "the proxy sent data before the tunnel was used", "bad proxy")
 
@@ -196,9 +196,9 @@ def check_tunnel(answer: Answer, rest: bytes, endpoint: Endpoint) -> None:
 def upgrade(endpoint: Endpoint, headers: list[tuple[str, str]], exchange: Callable[[bytes], Answer]) -> None:
     """Have websocket-client make the request and check the answer; raises ``ConnectionFailedError``.
 
-    ``exchange`` sends the one and returns the other; what it raises is raised.
+    ``exchange`` sends the request and returns the answer; its exceptions are raised unchanged.
     """
-    import websocket  # here: with the modules that it pulls in it takes as long as this package
+    import websocket  # imported late: it takes as long as this package
 
     stand_in = _StandIn(endpoint, headers, exchange)
     peer: Any = websocket.WebSocket(enable_multithread=False)
@@ -213,10 +213,10 @@ def upgrade(endpoint: Endpoint, headers: list[tuple[str, str]], exchange: Callab
 
 
 class _StandIn:
-    """What websocket-client takes for the socket while it shakes hands."""
+    """The object that websocket-client uses as its socket during the handshake."""
 
     def __init__(self, endpoint: Endpoint, headers: list[tuple[str, str]], exchange: Callable[[bytes], Answer]) -> None:
-        self.error: Optional[BaseException] = None  # the first; websocket-client turns some into its own
+        self.error: Optional[BaseException] = None  # raised by ``send``; websocket-client replaces some
         self._endpoint = endpoint
         self._headers = headers
         self._exchange = exchange
@@ -233,7 +233,7 @@ class _StandIn:
         return len(draft)
 
     def recv(self, size: int) -> bytes:
-        """A line, and then its end: read byte by byte, as it is asked for, it took a tenth of a call."""
+        """Return a line, then its end, whatever ``size`` says: one byte at a time took a tenth of a call's time."""
         line, end, rest = self._answer.partition(b"\n")
         self._answer = rest if not line else end + rest
         return line or end
@@ -242,11 +242,11 @@ class _StandIn:
         return None
 
     def close(self) -> None:
-        """The real one is closed by whoever opened it."""
+        """Do nothing: the real socket is closed by whoever opened it."""
 
 
 def _to_be_judged(answer: Answer) -> bytes:
-    """The lines of the answer that websocket-client judges; it would strip more than spaces and tabs."""
+    """The lines of the answer for websocket-client to check. It strips any white space, so only ASCII is left in."""
     names = ("upgrade", "connection", "sec-websocket-accept")
     fields = [f"{name}: {answer.headers[name]}" for name in names if name in answer.headers]
     lines = ["HTTP/1.1 101 Switching Protocols", *fields, "", ""]
@@ -254,13 +254,13 @@ def _to_be_judged(answer: Answer) -> bytes:
 
 
 def check_upgrade(answer: Answer, endpoint: Endpoint) -> None:
-    """Refuse what websocket-client would accept, or explain badly."""
+    """Raise for an answer that websocket-client would accept, or refuse with a poor explanation."""
     if answer.status != 101:
         raise cannot_connect(endpoint, _refusal(answer), answer.reason, answer.status, answer.retry_after)
     for name in ("sec-websocket-extensions", "sec-websocket-protocol"):
         if answer.elements(name):
             raise cannot_connect(endpoint, f"it chose a {name} that was not offered", "bad upgrade", 101)
-    # A 101 has no body, whatever it says (RFC 9112, section 6.3); a reader in between may see it otherwise.
+    # A 101 has no body, whatever its headers say (RFC 9112, section 6.3), but an intermediary may think that it has.
     lengths = set(answer.elements("content-length"))
     if lengths - {"0"} or (lengths and "transfer-encoding" in answer.headers):
         raise cannot_connect(endpoint, "it announced a body with the upgrade, which has none", "bad upgrade", 101)

@@ -1,4 +1,4 @@
-"""The one wait of the connection thread: for its socket, or to be woken."""
+"""The wait of the connection thread: for its socket, or for a wake-up."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Watch:
         self._selector = selector
         self._sock = sock
         self._waker = waker
-        self._interest = 0  # what the socket is registered for
+        self._interest = 0  # the events that the socket is registered for
         selector.register(waker, EVENT_READ)
 
     def look(self, interest: int, patience: Optional[float]) -> int:
-        """Wait until the socket is ready for something of ``interest``, or the waker is used.
+        """Wait until the socket has one of the events ``interest``, or the waker is used.
 
-        Waits ``patience`` seconds at most; None: no limit. Returns what the socket is ready for, or 0.
+        Waits ``patience`` seconds at most; None: no limit. Returns the events that the socket has, or 0.
         """
         self._register(interest)
         found = EVENT_READ if interest & EVENT_READ and _has_decrypted(self._sock) else 0
@@ -36,7 +36,7 @@ class Watch:
         return found
 
     def _register(self, interest: int) -> None:
-        # A selector takes no empty interest: a socket that is neither read nor written is left out.
+        # A selector refuses an empty set of events, so a socket that is neither read nor written is unregistered.
         if interest == self._interest:
             return
         if not interest:
@@ -49,5 +49,5 @@ class Watch:
 
 
 def _has_decrypted(sock: Socket) -> bool:
-    # Bytes that TLS has already decrypted never wake a selector.
+    # A selector does not see bytes that TLS has already decrypted.
     return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0

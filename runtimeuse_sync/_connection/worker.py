@@ -1,17 +1,16 @@
 """The connection thread: it alone connects, reads, decodes, writes, pings and closes.
 
-With one thread around the socket there is no lock around TLS, and nothing that a caller does, or fails to do,
-keeps pings from being answered.
+Since one thread uses the socket, TLS needs no lock, and pings are answered whatever the caller does or fails to do.
 
-=============  =====================================================
-``connecting`` the way to an open WebSocket
-``outbox``     what is to be written, and the writing
-``reader``     the reading, and what becomes of what was read
-``keepalive``  when to ping, and when the peer is overdue
-``ending``     why, and by when, the connection ends
+=============  ======================================================
+``connecting`` opening the WebSocket
+``outbox``     the frames to send, and the writing
+``reader``     the reading and decoding
+``keepalive``  the timing of pings and of the answers to them
+``ending``     the state of the connection's end
 ``watch``      the wait for the socket or a wake-up
-``worker``     the thread's life, and the loop that asks all of them
-=============  =====================================================
+``worker``     the thread's start and end, and the loop over all these
+=============  ======================================================
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ from .watch import Watch
 
 logger = logging.getLogger(__name__)
 
-# Bytes that may wait undelivered before the thread stops reading: those on the wire, and what the objects take
-# beyond them. Enough for a caller that is slow at times; a hundred calls that are slow at once take 800 MB.
+# Bytes that may wait for the caller before the thread stops reading: the size on the wire and the overhead of the
+# objects. Enough for a caller that is slow at times; a hundred slow calls at once take 800 MB.
 BACKLOG_LIMIT = 8 * 1024 * 1024
 
 
 class Worker:
-    """What the connection thread runs. Unless marked shared, attributes are used by that thread only."""
+    """The code and state of the connection thread. Unless marked shared, attributes are used by that thread only."""
 
     def __init__(
         self, dialer: Dialer, settings: ConnectionSettings, decode: Callable[[Payload], Any], deadline: Deadline
@@ -53,11 +52,11 @@ class Worker:
         self.waker = Waker()  # shared: wakes this thread
         room = Room()
         self.inbox = Inbox(BACKLOG_LIMIT, self.waker.wake, is_held=room.is_lacking)  # shared: wakes the caller
-        self.ending = Ending(self.inbox)  # shared in part: see there
+        self.ending = Ending(self.inbox)  # shared in part: see its class
         self._dialer = dialer
         self._connect_deadline = deadline
         self._keepalive = Keepalive(settings.ping_interval, settings.ping_timeout)
-        # Shared in part: see there.
+        # Shared in part: see its class.
         self._outbox = Outbox(self._keepalive, room, on_room=self.inbox.notify, on_break=self.ending.listen)
         self._reader = Reader(
             settings.max_message_size,
@@ -81,13 +80,13 @@ class Worker:
     def abandon(self) -> None:
         self.close(0.0)
 
-    # --- the thread's life --------------------------------------------------------------------------
+    # --- start and end of the thread ----------------------------------------------------------------
 
     def run(self) -> None:
         try:
             self.has_begun = True
             self.waker.open()
-            if self.ending.close_by is not None:  # its wake came too early to be noticed
+            if self.ending.close_by is not None:  # closed before the waker was open to be woken
                 raise AbandonedError
             stream = self._dialer.dial(self.waker, lambda: self.ending.close_by is None, self._connect_deadline)
             self.has_dialed = True
@@ -101,14 +100,14 @@ class Worker:
         finally:
             self.has_dialed = True
             self.waker.close()
-            # A safety net, after SystemExit or a killed greenlet: nobody may wait for ever.
+            # A safety net, after SystemExit or a killed greenlet, so that no caller waits for ever.
             self.ending.lose("the connection thread ended")
 
     def _serve(self, stream: Stream) -> None:
         logger.debug("connected to %s", self._dialer.endpoint)
         self._keepalive.heard()
         self.is_open = True
-        if self._outbox.is_empty():  # a caller that has sent something waits for an answer, not for this
+        if self._outbox.is_empty():  # a caller that only waits until connected; others wait for an answer
             self.inbox.wake()
         try:
             with Selector() as selector:
@@ -144,14 +143,14 @@ class Worker:
             if self._is_over(watch, reads):
                 return
             if reads and not has_read:
-                self._keepalive.heard()  # what the peer has said meanwhile is still unread
+                self._keepalive.heard()  # reading resumes: answers of the peer may be unread
             has_read = reads
             patience = self._patience(reads)
             found = watch.look(self._interest(reads), patience)
             if reads and found & EVENT_READ:
                 self._reader.read(stream.sock)
             if not found or not patience:
-                # Judged before the next attempt to write: the system takes a little more although nobody reads.
+                # Before the next write: the system may accept a little more data although the peer does not read.
                 self._keep_alive(watch, reads)
 
     def _write(self, sock: Socket) -> None:
@@ -160,7 +159,7 @@ class Worker:
         self._outbox.flush(sock)
 
     def _reads(self) -> bool:
-        """Not while the inbox is full. On the way out, what comes is thrown away, so there is room."""
+        """Whether to read: not while the inbox is full, unless closing, when messages are discarded anyway."""
         return self.ending.is_leaving or not self.inbox.is_full()
 
     def _interest(self, reads: bool) -> int:
@@ -171,11 +170,11 @@ class Worker:
             return self.ending.is_over(has_said_all=self._outbox.is_closed and self._outbox.is_empty())
         if self.ending.listen_by is None or not reads:
             return False
-        # Looked at after the clock: this process may have stood still, and what came meanwhile is unread.
+        # The socket is checked after the clock: if this process was suspended, data may have come in time.
         return self.ending.listen_by.expired and not watch.look(EVENT_READ, 0.0)
 
     def _patience(self, reads: bool) -> Optional[float]:
-        """Seconds until there is something to do without being woken; None: never."""
+        """Seconds until the loop has something to do by the clock; None: never."""
         if self.ending.is_leaving:
             return self.ending.remaining()
         if self.ending.listen_by is not None:
@@ -188,16 +187,16 @@ class Worker:
         if self.ending.is_leaving or self._outbox.is_closed:
             return
         if not reads:
-            self._keepalive.heard()  # the answer to a ping may be among what this side leaves unread
+            self._keepalive.heard()  # the answer to a ping may be in the data that is not being read
         if self._keepalive.is_silent() or self._keepalive.is_stuck():
             self._judge(watch, reads)
         elif self._keepalive.is_due() and not self._outbox.is_writing():
             self._outbox.ping()
 
     def _judge(self, watch: Watch, reads: bool) -> None:
-        """Give up a peer that is overdue.
+        """Give up a peer that has not answered or read in time.
 
-        Unless the socket, looked at after the clock, tells that the peer did its part while this process stood still.
+        The socket is checked after the clock: if this process was suspended, the peer may have done so in time.
         """
         is_silent, is_stuck = self._keepalive.is_silent(), self._keepalive.is_stuck()
         found = watch.look(self._interest(reads), 0.0)
