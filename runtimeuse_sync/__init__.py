@@ -48,11 +48,9 @@ from .exceptions import (
     ConnectionLostError,
     IdleTimeoutError,
     InvocationTimeoutError,
-    JournalError,
     MessageTooLargeError,
     OutputValidationError,
     ProtocolError,
-    ReplayError,
     RuntimeUseError,
 )
 from .messages import (
@@ -129,7 +127,6 @@ __all__ = [
     "InvocationMessage",
     "InvocationTimeoutError",
     "IsCancelledCallback",
-    "JournalError",
     "MessageTooLargeError",
     "ObservedCall",
     "Observer",
@@ -145,7 +142,6 @@ __all__ = [
     "QueryResult",
     "RawResult",
     "Redactor",
-    "ReplayError",
     "ResultMessageInterface",
     "Run",
     "RuntimeEnvironmentDownloadableInterface",

@@ -11,8 +11,6 @@
     ├── ConnectionFailedError (also ConnectionError)    never connected
     ├── ConnectionLostError (also ConnectionError)      died before the result
     ├── OutputValidationError                           the answer does not fit output_type
-    ├── JournalError                                    a journal cannot be read
-    │   └── ReplayError (also AssertionError)           what is asked for was not recorded
     └── ProtocolError                                   the peer sent what it must not send
         └── MessageTooLargeError
 
@@ -28,7 +26,7 @@ import ssl
 from typing import TYPE_CHECKING, Any, Optional
 
 from ._common.close_codes import explain
-from ._common.words import harmless, quoted
+from ._common.words import failure_of_commands, harmless
 from .usage import Usage
 
 if TYPE_CHECKING:
@@ -128,23 +126,10 @@ class CommandFailedError(AgentRuntimeError):
     def __init__(
         self, message: Optional[str] = None, *, results: Sequence[CommandResultItem] = (), stderr: str = ""
     ) -> None:
-        text = message or _describe_failure(results, stderr)
+        text = message or failure_of_commands(results, stderr)
         super().__init__(text)
         self.args = (text,)  # which has lines
         self.results = list(results)
-
-
-def _describe_failure(results: Sequence[CommandResultItem], stderr: str) -> str:
-    # A command's text may hold a secret, so that the message gives its place alone.
-    for place, item in enumerate(results, 1):
-        if item.exit_code != 0:
-            return f"command {place} failed with {item.failure}{_describe_output(stderr or item.stdout or '')}"
-    return "a command failed"
-
-
-def _describe_output(output: str) -> str:
-    shown = quoted(output)
-    return f" (.results has all of it); its output ends:{shown}" if shown else ""
 
 
 class CancelledException(RuntimeUseError):  # noqa: N818 - the asyncio library's name
@@ -278,32 +263,6 @@ class OutputValidationError(RuntimeUseError):
         self.path = path
         self.result = result
         self.detail = detail
-
-
-class JournalError(RuntimeUseError):
-    """A journal cannot be read, or written to any more. The text says where, never what stands there.
-
-    Attributes:
-        path (str or None): the file.
-        line (int or None): which line of it, from 1.
-
-    >>> str(JournalError("not JSON", path="run.jsonl", line=7))
-    'run.jsonl, line 7: not JSON'
-    """
-
-    def __init__(self, message: str, *, path: Optional[str] = None, line: Optional[int] = None) -> None:
-        where = ", ".join([*([path] if path else []), *([f"line {line}"] if line else [])])
-        super().__init__(harmless(f"{where}: {message}" if where else message, _LONGEST_ERROR, keep_lines=True))
-        self.path = path
-        self.line = line
-
-
-class ReplayError(JournalError, AssertionError):
-    """A call asks for what was not recorded; the text shows the difference.
-
-    >>> issubclass(ReplayError, AssertionError)
-    True
-    """
 
 
 class ProtocolError(RuntimeUseError):

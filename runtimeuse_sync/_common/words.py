@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Optional
+from collections.abc import Sequence
+from typing import Any, Optional
 
 # A control character (C0 but for tab and newline, DEL, C1), a line or paragraph separator, or one that overrides the
 # direction of writing; and if it is an ESC, the sequence that it begins: CSI, a string such as a title, or another.
@@ -50,3 +51,16 @@ def quoted(text: str, lines: int = 10, characters: int = 2_000) -> str:
     """
     shown = harmless(text[-characters:], keep_lines=True).rstrip().splitlines()[-lines:]
     return "".join(f"\n  | {line}" for line in shown)
+
+
+def failure_of_commands(results: Sequence[Any], stderr: str) -> str:
+    """What an error says of the first of ``results`` that failed: its place, how it ended, and the end of its output.
+
+    Not its text, which may hold a secret. The output is ``stderr``, or else what the result has of it.
+    """
+    for place, item in enumerate(results, 1):
+        if item.exit_code != 0:
+            shown = quoted(stderr or item.stdout or "")
+            ending = f" (.results has all of it); its output ends:{shown}" if shown else ""
+            return f"command {place} failed with {item.failure}{ending}"
+    return "a command failed"

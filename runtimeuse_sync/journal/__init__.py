@@ -18,15 +18,28 @@
 ``_following``, ``_locking``          ``follow``: while it is written, as long as somebody does
 ``_replay``, ``_playing``             ``Replay``: a transport that plays calls, step by step
 ``_comparison``                       whether a request is the recorded one
+``_exceptions``                       ``JournalError``, ``ReplayError``
 ``_generations``, ``_faults``         as another release would have said it; what goes wrong
 ====================================  ============================================================
 """
 
 from ._entries import Entry, entries
+from ._exceptions import JournalError, ReplayError
 from ._faults import Fault
 from ._following import follow
 from ._recording import record
 from ._replay import Replay
 from ._runs import RecordedRun, load
 
-__all__ = ["Entry", "Fault", "RecordedRun", "Replay", "entries", "follow", "load", "record"]
+__all__ = [
+    "Entry",
+    "Fault",
+    "JournalError",
+    "RecordedRun",
+    "Replay",
+    "ReplayError",
+    "entries",
+    "follow",
+    "load",
+    "record",
+]

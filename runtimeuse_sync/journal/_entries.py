@@ -17,12 +17,12 @@ from .. import (
     CommandExecutionMessage,
     EndSessionMessage,
     InvocationMessage,
-    JournalError,
     ProtocolError,
     RuntimeUseError,
     decode_message,
 )
 from . import _errors
+from ._exceptions import JournalError
 from ._recording import HEAD
 
 Path = Union[str, "os.PathLike[str]"]

@@ -12,8 +12,9 @@ from typing import Any, Optional, Union
 
 import attrs
 
-from .. import Client, JournalError, ObservedCall, Observer
+from .. import Client, ObservedCall, Observer
 from . import _errors, _locking
+from ._exceptions import JournalError
 from ._secrets import Secrets, secrets_of_client, without_queries
 
 # The first of each line: what tells another version, and where a line begins behind one that was cut off.

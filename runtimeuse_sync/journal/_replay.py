@@ -15,11 +15,11 @@ from .. import (
     EndSessionMessage,
     ErrorMessageInterface,
     InvocationMessage,
-    ReplayError,
     RuntimeUseError,
 )
 from ._comparison import checked_fields, difference, written
 from ._entries import Path
+from ._exceptions import ReplayError
 from ._faults import Fault
 from ._generations import SESSIONS, minor_of
 from ._playing import HERE_IT_ENDS, Step, steps

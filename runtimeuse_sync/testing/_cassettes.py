@@ -17,8 +17,7 @@ from typing import Any, Callable
 from .._files import sandbox
 from .._titles import title
 from ..client import Client
-from ..exceptions import ReplayError
-from ..journal import Replay, record
+from ..journal import Replay, ReplayError, record
 from ..transports import Connection, WebSocketTransport
 
 # As they are when nobody has replaced them.

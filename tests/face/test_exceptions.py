@@ -65,9 +65,6 @@ SPECIMENS: list[tuple[e.RuntimeUseError, str, dict[str, Any]]] = [
         "the answer does not fit output_type: Expected `int` at $.files",
         {"message": "Expected `int`", "path": "$.files", "result": RESULT, "detail": "not 3"},
     ),
-    (e.JournalError("closed"), "closed", {"path": None, "line": None}),
-    (e.JournalError("not JSON", path="j", line=7), "j, line 7: not JSON", {"path": "j", "line": 7}),
-    (e.ReplayError("a:\n- 1", path="j", line=1), "j, line 1: a:\n- 1", {"path": "j", "line": 1}),
     (e.ProtocolError("a masked frame"), "a masked frame", {"close_code": 1002}),
     (e.ProtocolError("not JSON", close_code=1007), "not JSON", {"close_code": 1007}),
     (
@@ -101,8 +98,6 @@ def test_this_is_the_tree() -> None:
         "ConnectionFailedError": ("RuntimeUseError", "ConnectionError"),
         "ConnectionLostError": ("RuntimeUseError", "ConnectionError"),
         "OutputValidationError": ("RuntimeUseError",),
-        "JournalError": ("RuntimeUseError",),
-        "ReplayError": ("JournalError", "AssertionError"),
         "ProtocolError": ("RuntimeUseError",),
         "MessageTooLargeError": ("ProtocolError",),
     }

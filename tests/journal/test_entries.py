@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runtimeuse_sync import Client, JournalError, ReplayError, RuntimeUseError
-from runtimeuse_sync.journal import Replay, entries, follow, load
+from runtimeuse_sync import Client, RuntimeUseError
+from runtimeuse_sync.journal import JournalError, Replay, ReplayError, entries, follow, load
 
 from ..support import invocation
 from .hostile import journals

@@ -21,11 +21,9 @@ from runtimeuse_sync import (
     ConnectionLostError,
     IdleTimeoutError,
     InvocationTimeoutError,
-    JournalError,
-    ReplayError,
     ResultMessageInterface,
 )
-from runtimeuse_sync.journal import Fault, Replay, load, record
+from runtimeuse_sync.journal import Fault, JournalError, Replay, ReplayError, load, record
 from runtimeuse_sync.testing import Peer, Reply, ScriptedRuntime, generation
 
 from ..support import ALL, SESSIONS, invocation, port_without_listener, text_result

@@ -114,6 +114,7 @@ ORDER = {
     ),
     "otel": ("_names", "_attributes", "_spans", "_telemetry", "__init__"),
     "journal": (
+        "_exceptions",
         "_json",
         "_secrets",
         "_errors",
