@@ -1,1 +1,1 @@
-"""What all rooms use: validation, deadline, redaction, wakeup."""
+"""Helpers that all parts of the package use: validation, deadlines, redaction, wake-ups."""

@@ -1,8 +1,8 @@
-"""What the close codes of WebSocket connections mean (RFC 6455, section 7.4.1, and IANA's registry)."""
+"""The meanings of WebSocket close codes (RFC 6455, section 7.4.1, and IANA's registry)."""
 
 from __future__ import annotations
 
-# Only what a peer may send, and what says more than that the connection is closed.
+# Only codes that a peer may send, and whose meaning is more than that the connection is closed.
 _MEANINGS = {
     1001: "the runtime, or a gateway before it, is going away: a shutdown, a restart, an idle limit",
     1002: "the runtime says that this client broke the WebSocket protocol",
@@ -23,10 +23,10 @@ _TOO_LARGE = 1009
 
 
 def explain(code: int, reason: str = "", *, largest_sent: int = 0) -> str:
-    """In words, why a peer closed with ``code``.
+    """The reason in words why a peer closed the connection with ``code``.
 
     Args:
-        reason (str): the peer's own words, already harmless to show.
+        reason (str): the peer's own reason, without control characters.
         largest_sent (int): the size of the largest message that was sent, in bytes; 0 if it is not known.
 
     >>> explain(1005)

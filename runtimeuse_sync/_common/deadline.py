@@ -1,4 +1,4 @@
-"""One monotonic deadline, made once a call and handed down, re-read before each step that may block."""
+"""A deadline on the monotonic clock. It is made once and passed on, so that several steps share one time limit."""
 
 from __future__ import annotations
 
@@ -32,5 +32,5 @@ class Deadline:
         return self._clock() >= self._at
 
     def earlier(self, other: Deadline) -> Deadline:
-        """Whichever of the two comes first; this one when they are equal."""
+        """The earlier of the two; this one if they are equal."""
         return other if other._at < self._at else self

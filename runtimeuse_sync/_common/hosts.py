@@ -1,4 +1,4 @@
-"""A host, as a name or an address: how it is written in a URL, and whether it is this machine. No look-up."""
+"""Functions on a host name or address: its form in a URL, and whether it is this machine. No look-up."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import lru_cache
 
 
 def bracketed(host: str) -> str:
-    """``host`` as a URL or a Host header has it: an IPv6 address in brackets.
+    """``host`` as written in a URL or a Host header: an IPv6 address in brackets.
 
     >>> bracketed("::1"), bracketed("localhost")
     ('[::1]', 'localhost')
@@ -15,9 +15,9 @@ def bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-@lru_cache(maxsize=128)  # asked at each connect: to parse an address takes a twentieth of a one-shot call
+@lru_cache(maxsize=128)  # called at each connect, and parsing an address takes a twentieth of a one-shot call
 def is_loopback(host: str) -> bool:
-    """Whether ``host`` means this machine alone: a loopback address, or ``localhost`` and what is below it (RFC 6761).
+    """Whether ``host`` is this machine: a loopback address, ``localhost`` or a name below it (RFC 6761).
 
     >>> is_loopback("127.0.0.1"), is_loopback("box.localhost"), is_loopback("0.0.0.0"), is_loopback("")
     (True, True, False, False)

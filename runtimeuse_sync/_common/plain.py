@@ -1,4 +1,4 @@
-"""Messages and results as plain data: what JSON, a task queue or a web framework can carry."""
+"""Conversion of messages and results to and from plain data, for JSON, task queues and web frameworks."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _readers: list[Reader] = []
 
 
 def read_with(reader: Reader) -> Reader:
-    """Make ``reader`` what ``from_dict`` reads with: it stands above the classes that have the method."""
+    """Set the function that ``from_dict`` calls. Set later, since its module imports the classes with the method."""
     _readers[:] = [reader]
     return reader
 
 
 class Plain:
-    """Has ``to_dict`` and ``from_dict``."""
+    """A base class with ``to_dict`` and ``from_dict``."""
 
     __slots__ = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as dicts, lists, strings, numbers and None, ready for ``json.dumps``.
+        """Return all fields as dicts, lists, strings, numbers and None, ready for ``json.dumps``.
 
-        It is your data, complete: environments, secrets and presigned URLs are in it, though ``repr`` hides them.
+        It includes environments, secrets and presigned URLs, although ``repr`` hides them.
 
         >>> from runtimeuse_sync import QueryResult, TextResult
         >>> QueryResult(data=TextResult(text="done")).to_dict()
@@ -35,15 +35,15 @@ class Plain:
         """
         return attrs.asdict(self, value_serializer=_serialized)  # type: ignore[arg-type]
 
-    # By this name, kombu's encoder (Celery's JSON) and others ask an object that they do not know for what JSON has.
+    # An alias of ``to_dict`` that kombu's encoder (Celery's JSON) and others call for objects of unknown classes.
     __json__ = to_dict
 
     @classmethod
     def from_dict(cls: type[PlainT], fields: Mapping[str, Any]) -> PlainT:
-        """An equal one of what ``to_dict`` gave, before or after its way through JSON. Unknown keys are skipped.
+        """Make an equal object from what ``to_dict`` returned, also if it went through JSON. Unknown keys are ignored.
 
         Raises:
-            ValueError: if ``fields`` are not those of this class; says which one, and not what it holds.
+            ValueError: if ``fields`` do not fit this class; it names the field, and does not quote its value.
 
         >>> from runtimeuse_sync import QueryResult
         >>> QueryResult.from_dict({"data": {"type": "text", "text": "done"}})
@@ -53,7 +53,7 @@ class Plain:
         return result
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the fields of ``repr`` as a table."""
+        """The HTML that a notebook shows: the fields of ``repr`` as a table."""
         from ..notebook import _html
 
         return _html.of_fields(self)

@@ -1,8 +1,8 @@
-"""Secrets out of raised errors and of all that a local runtime sends: texts, nested values, streams.
+"""Redaction of secrets in raised errors, and in all that a local runtime sends: texts, nested values, streams.
 
-What is redacted comes from a peer, which knows the secrets. So time and memory are linear in what came, whatever it
-is: no list of occurrences is kept, and a repetition is passed over at the speed of a comparison. Nested values are
-walked without recursion.
+The input comes from a peer that knows the secrets, and may be made to be slow to redact. So time and memory are linear
+in its size: no list of occurrences is kept, repetitions of a secret are skipped by comparing large pieces, and nested
+values are walked without recursion.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from .words import harmless
 
 MARK = "[REDACTED]"
 
-# The wire's own words. A secret that happens to read "text" must not break the protocol.
+# Fields whose values are constants of the protocol. They are not redacted: a secret may happen to be "text".
 _VOCABULARY = frozenset({"message_type", "type", "stream", "phase"})
-# Characters. A repetition is compared in pieces that double up to this: few comparisons, and little memory.
+# Characters. Repetitions are compared in pieces that double up to this size: few comparisons, and little memory.
 _LONGEST_PIECE = 64 * 1024
 
 
 class Redactor:
-    """Replaces each secret by ``[REDACTED]``; what several secrets overlap on becomes one mark.
+    """Replaces each secret by ``[REDACTED]``; overlapping secrets are replaced by one mark.
 
-    Replacing them one after the other would leave a part of the second where two overlap.
+    Replacing one after the other would leave a part of the second where two overlap.
 
     >>> Redactor(["abc", "bcd"]).text("xabcdx")
     'x[REDACTED]x'
@@ -36,11 +36,11 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self.secrets = frozenset(secret for secret in secrets if secret)
-        # A mark counts as a secret, so that redacting twice is redacting once.
+        # The mark counts as a secret, so that redacting a redacted text changes nothing.
         self._finder = _Finder({*self.secrets, MARK})
 
     def including(self, secrets: Iterable[str]) -> Redactor:
-        """A redactor of these secrets too."""
+        """A new redactor, for these secrets as well."""
         return Redactor(self.secrets.union(secrets))
 
     def text(self, text: str) -> str:
@@ -59,7 +59,7 @@ class Redactor:
         return out.getvalue()
 
     def value(self, value: Any) -> Any:
-        """``value`` without the secrets, however deep: messages, mappings with their keys, lists, numbers.
+        """``value`` without the secrets, at any depth: in messages, keys and values of mappings, lists and numbers.
 
         Raises:
             ValueError: if a container holds itself.
@@ -71,7 +71,7 @@ class Redactor:
         return copied[0]
 
     def _copy(self, source: Any, target: Any) -> None:
-        """Fill ``target`` with what is in ``source``, redacted, level by level."""
+        """Fill ``target`` with the redacted items of ``source``, with a stack of iterators in place of recursion."""
         levels = [(source, self._putter(target), _items(source))]
         above = {id(source)}
         while levels:
@@ -105,20 +105,20 @@ class Redactor:
 
     def _message(self, message: Any) -> Any:
         fields = {a.name: getattr(message, a.name) for a in attrs.fields(type(message))}
-        # A number that the protocol types as one (an exit code, a duration) stays one.
+        # A field that the protocol defines as a number (an exit code, a duration) is kept as it is.
         free = {k: v for k, v in fields.items() if k not in _VOCABULARY and not isinstance(v, (int, float))}
         return attrs.evolve(message, **{name: self.value(item) for name, item in free.items()})
 
 
 class ShownRedactor(Redactor):
-    r"""A redactor of what is shown: made harmless, a text must not come to hold a secret that it did not hold before.
+    r"""A redactor for texts that are displayed: it also finds secrets that appear when control characters are removed.
 
     >>> ShownRedactor(["s3cret"]).text("key=s3\x1b[0mcret"), Redactor(["s3cret"]).text("key=s3\x1b[0mcret")
     ('key=[REDACTED]', 'key=s3\x1b[0mcret')
     """
 
     def text(self, text: str) -> str:
-        """``text`` without the secrets, and harmless if it would have one in it then."""
+        """``text`` without the secrets; ``harmless`` is applied too, if a secret would appear by it."""
         redacted = super().text(text)
         for keep_lines in (True, False):
             shown = harmless(redacted, keep_lines=keep_lines)
@@ -145,18 +145,18 @@ def _holds_any(text: str, secrets: Iterable[str]) -> bool:
 
 
 class _Finder:
-    """Where secrets are: the spans that they cover, those that overlap as one. Spans that only touch stay two."""
+    """Finds the spans of a text that secrets cover. Overlapping ones are merged, adjacent ones are not."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets = sorted(secrets, key=len, reverse=True)
         self._pattern: Optional[re.Pattern[str]] = None
-        # How a span goes on behind the end of one secret: with another one, or the same again, of which so many
-        # characters are there already. Those that lead farthest come first.
+        # How a span can continue beyond the end of a secret: by another or the same secret, whose first so many
+        # characters are already in the span. The ones that extend it most come first.
         self._overlaps: list[tuple[str, int]] = []
-        self._next: set[str] = set()  # the characters that such a continuation begins with
+        self._next: set[str] = set()  # the first characters of these continuations
 
     def _prepare(self) -> re.Pattern[str]:
-        # When the first secret is found: most texts have none, and many long secrets take a while.
+        # Done when the first secret is found: most texts have none, and it takes a while for many long secrets.
         if self._pattern is None:
             pairs = ((secret, known) for secret in self._secrets for known in _overlaps(secret, self._secrets))
             self._overlaps = sorted(pairs, key=lambda pair: pair[1])
@@ -170,7 +170,7 @@ class _Finder:
         return None if self._overlaps else pattern.sub(MARK, text)
 
     def spans(self, text: str, covered: int = 0) -> Iterator[tuple[int, int]]:
-        """The spans of ``text``, from left to right; the first ``covered`` characters are the rest of one."""
+        """The spans of ``text``, from left to right; its first ``covered`` characters end an earlier span."""
         pattern, end = self._prepare(), covered
         if covered:
             end = self._end(text, covered)
@@ -184,7 +184,7 @@ class _Finder:
             match = pattern.search(text, end)
 
     def _end(self, text: str, end: int) -> int:
-        """Where the span ends that goes up to ``end`` at least, where a secret ends."""
+        """The end of a span that has a secret ending at ``end``, extended by all overlapping secrets."""
         farther = self._farther(text, end)
         while farther > end:
             end = farther
@@ -195,13 +195,13 @@ class _Finder:
         for secret, known in self._overlaps:
             if known <= end and text.startswith(secret, end - known):
                 end += len(secret) - known
-                # What overlaps itself may go on doing so.
+                # A secret that overlaps itself may be repeated many times: skip them all at once.
                 return _end_of_repetition(text, end, len(secret) - known) if secret.endswith(secret[:known]) else end
         return end
 
 
 def _overlaps(secret: str, others: Iterable[str]) -> set[int]:
-    """How long the beginnings of ``secret`` are that one of ``others`` may be the end of, or end like."""
+    """The lengths of the proper prefixes of ``secret`` at which one of ``others`` can end."""
     found: set[int] = set()
     for other in others:
         found.update(len(other) - at for at in _beginnings(secret, other, len(other)))
@@ -210,7 +210,7 @@ def _overlaps(secret: str, others: Iterable[str]) -> set[int]:
 
 
 def _beginnings(secret: str, text: str, limit: int) -> Iterator[int]:
-    """Where the ends of ``text`` start, before ``limit``, that are a beginning of ``secret``, but not all of it."""
+    """The positions before ``limit`` from which ``text`` ends with a proper prefix of ``secret``."""
     for at in _places(secret[0], text, max(0, len(text) - len(secret) + 1), limit):
         if secret.startswith(text[at:]):
             yield at
@@ -224,7 +224,7 @@ def _places(wanted: str, text: str, start: int = 0, end: Optional[int] = None) -
 
 
 def _end_of_repetition(text: str, end: int, period: int) -> int:
-    """How far the last ``period`` characters before ``end`` are repeated behind it."""
+    """The end of the repetitions of the last ``period`` characters before ``end``."""
     piece = text[end - period : end]
     while text.startswith(piece, end):
         end += len(piece)
@@ -234,10 +234,10 @@ def _end_of_repetition(text: str, end: int, period: int) -> int:
 
 
 class RedactedStream:
-    """Bytes of one output stream in, text without secrets out, wherever the chunks are cut.
+    """An incremental redactor: takes chunks of bytes of one output stream, cut anywhere, and returns redacted text.
 
-    What may be the beginning of a secret is held back until it is known to be one or not, so that memory and
-    delay are bounded by the longest secret.
+    The end of a chunk that may be the beginning of a secret is held back until the next one. So memory and delay are
+    bounded by the longest secret.
 
     >>> stream = RedactedStream(Redactor(["s3cret"]))
     >>> stream.feed(b"key=s3c"), stream.feed(b"ret, "), stream.feed(b"s3"), stream.flush()
@@ -249,15 +249,15 @@ class RedactedStream:
         self._finder = _Finder(redactor.secrets)
         self._decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
         self._held = ""
-        # How much of ``_held`` belongs to a secret whose mark is already out.
+        # How many characters of ``_held`` belong to a secret whose mark was already returned.
         self._covered = 0
 
     def feed(self, chunk: bytes) -> str:
-        """The text that is known to be free of secrets, with marks for those that are complete."""
+        """Add a chunk; return the text that is known to be free of secrets, with marks for complete ones."""
         return self._advance(self._decode(chunk), final=False)
 
     def flush(self) -> str:
-        """The rest, at the end of the stream."""
+        """Return the rest, at the end of the stream."""
         return self._advance(self._decode(b"", True), final=True)
 
     def _advance(self, new: str, *, final: bool) -> str:
@@ -270,7 +270,7 @@ class RedactedStream:
 
     def _take_redacted(self, text: str, cut: int) -> str:
         replaced = self._finder.replaced(text[:cut])
-        if replaced is not None:  # and then none reaches beyond the cut, either
+        if replaced is not None:  # no two secrets overlap, so none reaches beyond the cut
             self._held = text[cut:]
             return replaced
         out = StringIO()
@@ -287,7 +287,7 @@ class RedactedStream:
         return out.getvalue()
 
     def _possible_start(self, text: str) -> int:
-        """Where the longest end of ``text`` that begins a secret starts."""
+        """The first position from which ``text`` ends with the beginning of a secret; its length if there is none."""
         start = len(text)
         for secret in self._secrets:
             start = next(_beginnings(secret, text, start), start)

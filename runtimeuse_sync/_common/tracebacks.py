@@ -1,7 +1,7 @@
-"""Errors about arguments, raised where nothing holds the arguments.
+"""Decorators that remove from an error's traceback the frames whose variables hold arguments.
 
-Reporters (Sentry, rich, ``traceback.TracebackException(capture_locals=True)``) show the variables of each frame of a
-traceback. Among what a function was given there may be a token, or a URL with a password in it.
+Error reporters (Sentry, rich, ``traceback.TracebackException(capture_locals=True)``) show the variables of each frame
+of a traceback. A function's arguments may include a token, or a URL with a password in it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ ClassT = TypeVar("ClassT", bound=type)
 
 
 def hides_arguments(function: FunctionT) -> FunctionT:
-    """``function``, whose ``TypeError`` and ``ValueError`` lead to no frame that knows what it was given.
+    """Wrap ``function``: a ``TypeError`` or ``ValueError`` of it has no frame that holds its arguments.
 
-    Not for a function that calls the user's own: their errors need their frames.
+    Not for a function that calls functions of the user: their errors need their frames.
 
     >>> @hides_arguments
     ... def connect(url):
@@ -43,7 +43,7 @@ def hides_arguments(function: FunctionT) -> FunctionT:
 
 
 def made_without_a_trace(cls: ClassT) -> ClassT:
-    """``cls``, which hides what it is made with, and what is set on it: for a class that holds secrets."""
+    """Apply ``hides_arguments`` to the constructor and attribute setter of ``cls``: for a class that holds secrets."""
     for name in ("__init__", "__setattr__"):
         setattr(cls, name, hides_arguments(getattr(cls, name)))
     return cls

@@ -1,8 +1,8 @@
-"""What arguments have to be. Each error names the argument, and says what to write.
+"""Checks of arguments. Each error names the argument, and says what to write.
 
-There is one way to check: a function ``check(name, value)`` that raises. A function calls it with what it was given,
-a class hangs it on its field by ``checked_by``, so that a change is checked as well. What only fits together with
-something else is checked where it is used.
+Every check is a function ``check(name, value)`` that raises. A function calls it with its argument; a class attaches it
+to a field by ``checked_by``, so that assignments are checked as well. Combinations of several values are checked where
+they are used.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Check = Callable[[str, Any], None]
 
 
 def checked_by(check: Check) -> Any:
-    """``check`` as a validator of a field."""
+    """``check`` as an attrs validator of a field."""
 
     def validate(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         check(attribute.name, value)
@@ -29,7 +29,7 @@ def checked_by(check: Check) -> Any:
 
 
 def kind(value: object) -> str:
-    """What ``value`` is, for an error; not its text, which may be long or a secret.
+    """The type of ``value``, for an error text. Not the value itself, which may be long or a secret.
 
     >>> kind("s3cret"), kind(None)
     ('a str', 'None')
@@ -38,7 +38,7 @@ def kind(value: object) -> str:
 
 
 def check_type(name: str, value: object, cls: type, example: str) -> None:
-    """Refuse what is no ``cls``.
+    """Raise ``TypeError`` unless ``value`` is an instance of ``cls``.
 
     >>> check_type("prompt", b"Hello", str, "a str")
     Traceback (most recent call last):
@@ -50,7 +50,7 @@ def check_type(name: str, value: object, cls: type, example: str) -> None:
 
 
 def _must_be(wanted: str, fits: Callable[[Any], bool]) -> Check:
-    """A check that says what to give, and never what was given: it may be a secret."""
+    """Make a check whose error says what is needed, and never quotes the value, which may be a secret."""
 
     def check(name: str, value: Any) -> None:
         if not fits(value):
@@ -61,7 +61,7 @@ def _must_be(wanted: str, fits: Callable[[Any], bool]) -> Check:
     return check
 
 
-# --- strings, and what holds them -------------------------------------------------------------------
+# --- strings and containers -------------------------------------------------------------------------
 
 
 def _is_string(value: Any) -> bool:
@@ -88,17 +88,17 @@ check_env = _must_be("a dict of str to str, or None", lambda value: value is Non
 
 
 def check_list_of(cls: type) -> Check:
-    """A check for a list of ``cls``."""
+    """Make a check for a list of ``cls``."""
     return _must_be(f"a list of {cls.__name__}", lambda value: _holds(value, cls))
 
 
 def check_optional_list_of(cls: type) -> Check:
-    """A check for a list of ``cls``, or None."""
+    """Make a check for a list of ``cls``, or None."""
     return _must_be(f"a list of {cls.__name__}, or None", lambda value: value is None or _holds(value, cls))
 
 
 def check_transfers(name: str, value: object) -> None:
-    """Refuse what cannot be paths in a sandbox, each with one here; None is none of them.
+    """Raise unless ``value`` is None, or a dict from absolute paths in the sandbox to paths here.
 
     >>> check_transfers("uploads", {"src": "/srv/src"})
     Traceback (most recent call last):
@@ -123,7 +123,7 @@ _SCHEMA = "output_format_json_schema_str"
 
 
 def check_output_schema(text: Optional[str]) -> None:
-    """Refuse an output schema that runtimes answer with a parser's error, or take in silence and ignore.
+    """Raise for an output schema to which a runtime answers with a parser's error, or which it silently ignores.
 
     >>> check_output_schema('{"type": "object"}')
     Traceback (most recent call last):
@@ -148,7 +148,7 @@ def check_output_schema(text: Optional[str]) -> None:
 
 
 def check_seconds(name: str, value: object, *, none_means: Optional[str] = "no limit") -> None:
-    """Refuse what cannot be a duration in seconds. ``none_means`` says what None does; None: that it is refused too.
+    """Raise unless ``value`` is a duration in seconds. ``none_means`` tells what None does; None: it is refused.
 
     >>> check_seconds("timeout", float("nan"))
     Traceback (most recent call last):
@@ -165,7 +165,7 @@ def check_seconds(name: str, value: object, *, none_means: Optional[str] = "no l
 
 
 def check_size(name: str, value: object, *, none_means: Optional[str] = "no limit") -> None:
-    """Refuse what cannot be a number of bytes; ``none_means`` as above.
+    """Raise unless ``value`` is a number of bytes; ``none_means`` as in ``check_seconds``.
 
     >>> check_size("max_message_size", 0)
     Traceback (most recent call last):
@@ -177,7 +177,7 @@ def check_size(name: str, value: object, *, none_means: Optional[str] = "no limi
 
 
 def check_port(value: object) -> None:
-    """Refuse what cannot be a port, 0 for any free one among them."""
+    """Raise unless ``value`` is a port number; 0 (any free port) is one."""
     _check_whole(value, 0, 65535, "port must be a whole number from 0 to 65535")
 
 
@@ -196,7 +196,7 @@ def _or_none(wanted: str, none_means: Optional[str]) -> str:
 
 
 def check_callable(name: str, value: object) -> None:
-    """Refuse a callback that cannot be called, or that would hand back a coroutine unawaited."""
+    """Raise for a callback that cannot be called, and for an async or generator function: its body would not run."""
     if value is None:
         return
     if not callable(value):
@@ -220,7 +220,7 @@ def _code_flags(function: Any) -> int:
 
 
 def check_is_cancelled(value: object) -> None:
-    """Refuse what is neither an Event nor a callable."""
+    """Raise unless ``value`` is an Event, a callable or None."""
     if isinstance(value, type) and hasattr(value, "is_set"):
         raise TypeError(f"is_cancelled must be an Event, not its class: write {value.__name__}()")
     if not hasattr(value, "is_set"):
@@ -228,7 +228,7 @@ def check_is_cancelled(value: object) -> None:
 
 
 def check_logger(value: object) -> None:
-    """Refuse what cannot log."""
+    """Raise unless ``value`` is None, or has the methods of a logger."""
     if value is not None and not callable(getattr(value, "warning", None)):
         raise TypeError(f"logger must be a logging.Logger or LoggerAdapter, or None; got {kind(value)}")
 
@@ -237,7 +237,7 @@ def check_logger(value: object) -> None:
 
 
 def check_secrets(secrets: Sequence[str]) -> None:
-    """Refuse what cannot be redacted."""
+    """Raise for an empty string among the secrets; their types are checked elsewhere."""
     has_empty = isinstance(secrets, (list, tuple)) and "" in secrets  # what else it is, its message says
     del secrets  # a report of the error may show the variables of its frames
     if has_empty:
@@ -245,7 +245,7 @@ def check_secrets(secrets: Sequence[str]) -> None:
 
 
 def check_artifacts(directories: Optional[Sequence[str]], callback: object) -> None:
-    """Directories to watch and a callback to answer with come together, or not at all."""
+    """Raise unless artifact directories and the callback that answers their requests are both given, or neither."""
     if directories and callback is None:
         raise ValueError("artifacts_dirs needs on_artifact_upload_request: a function that returns where to upload")
     if callback is not None and not directories:
@@ -253,7 +253,7 @@ def check_artifacts(directories: Optional[Sequence[str]], callback: object) -> N
 
 
 def strings(values: object, wanted: str) -> tuple[str, ...]:
-    """``values``, if they are strings; a string is none: it would be taken for a list of characters.
+    """``values`` as a list of strings. A single string is refused: it would be taken for a list of characters.
 
     >>> strings("/out", "roots must be a list of strings, such as ['/out']")
     Traceback (most recent call last):

@@ -1,4 +1,4 @@
-"""One thread that waits, and whatever wakes it."""
+"""A binary semaphore on which one thread waits until it is woken."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import threading
 
 
 class Waiter:
-    """A binary semaphore: ``wake`` lets one ``wait`` return, the one under way or else the next.
+    """A binary semaphore: ``wake`` makes one ``wait`` return, the current one or else the next.
 
-    ``wake`` may be called from any thread, a signal handler and a finalizer; an Event's ``set`` may not, for it takes
-    a lock that its interrupted thread may hold.
+    ``wake`` may be called from any thread, from a signal handler and from a finalizer. ``Event.set`` may not: it takes
+    a lock, which the interrupted thread may hold.
 
     >>> waiter = Waiter()
     >>> waiter.wake()
@@ -20,15 +20,15 @@ class Waiter:
     """
 
     def __init__(self) -> None:
-        self._semaphore = threading.Lock()  # used as a binary semaphore: taken while there is nothing to wake up for
+        self._semaphore = threading.Lock()  # used as a binary semaphore: locked until ``wake``
         self._semaphore.acquire()
 
     def wake(self) -> None:
         try:
             self._semaphore.release()
-        except RuntimeError:  # it has been woken already
+        except RuntimeError:  # released already: woken before
             pass
 
     def wait(self, timeout: float) -> bool:
-        """Wait ``timeout`` seconds at most; whether it was woken."""
+        """Wait ``timeout`` seconds at most; return whether it was woken."""
         return self._semaphore.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))

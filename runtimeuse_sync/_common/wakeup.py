@@ -1,4 +1,4 @@
-"""A wake-up for a thread that waits in a selector: closing a descriptor in another thread would not end its wait."""
+"""A way to wake a thread that waits in a selector. Closing the descriptor it waits for would not wake it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import socket
 import threading
 from typing import Any, Protocol
 
-# For type checkers: ``os.eventfd`` is not on every system, nor in Python 3.9.
+# Typed as Any for type checkers: not every system has ``os.eventfd``, nor has Python 3.9.
 _os: Any = os
 
 
 class _Signal(Protocol):
-    """Descriptors that become readable by ``set``, and stay so until ``clear``. None of these calls blocks."""
+    """A descriptor that becomes readable by ``set``, and stays so until ``clear``. No method blocks."""
 
     def fileno(self) -> int: ...
     def set(self) -> None: ...
@@ -21,7 +21,7 @@ class _Signal(Protocol):
 
 
 class EventFd:
-    """A counter of the kernel's: one descriptor. Linux, since Python 3.10."""
+    """A signal by an eventfd, which takes one descriptor. Linux, Python 3.10 and later."""
 
     def __init__(self) -> None:
         self._fd: int = _os.eventfd(0, _os.EFD_CLOEXEC | _os.EFD_NONBLOCK)
@@ -41,7 +41,7 @@ class EventFd:
 
 
 class SocketPair:
-    """Two sockets, one to write a byte to and one to read it from: two descriptors, and every system has it."""
+    """A signal by a byte sent through a socket pair, which takes two descriptors. Available on every system."""
 
     def __init__(self) -> None:
         self._reader, self._writer = socket.socketpair()
@@ -69,9 +69,8 @@ def _new_signal() -> _Signal:
 class Waker:
     """Makes a selector return: register it for reading, and call ``wake``.
 
-    ``wake`` may be called from any thread, and from a signal handler. The other methods are for the thread that
-    waits. Before ``open`` and after ``close``, ``wake`` does nothing: whoever opens it looks for itself at what
-    happened before.
+    ``wake`` may be called from any thread, and from a signal handler; the other methods only by the waiting thread.
+    Before ``open`` and after ``close``, ``wake`` does nothing, so after ``open`` check what may have happened before.
 
     >>> import selectors
     >>> waker = Waker()
@@ -88,14 +87,14 @@ class Waker:
     _signal: _Signal
 
     def __init__(self) -> None:
-        # It keeps the descriptor from being closed, and its number from being reused, between the test and the
-        # write in ``wake``. Reentrant, since a signal handler may interrupt the thread that holds it. ``clear``
-        # does not take it: the thread that has just been woken would wait for the thread that woke it.
+        # Prevents that the descriptor is closed, and its number reused, between the test and the write in ``wake``.
+        # Reentrant, since a signal handler may interrupt the thread that holds it. ``clear`` does not take it: the
+        # thread that has just been woken would wait for the thread that woke it.
         self._lock = threading.RLock()
         self._is_open = False  # guarded by _lock
 
     def open(self) -> None:
-        """Take the descriptors: in the waiting thread, where no signal handler can interrupt and lose them."""
+        """Open the descriptors. The waiting thread does so, since no signal handler can interrupt it and leak them."""
         self._signal = _new_signal()
         self._is_open = True
 
@@ -108,11 +107,11 @@ class Waker:
                 return
             try:
                 self._signal.set()
-            except OSError:  # full, which wakes just as well; or nobody is left to be woken
+            except OSError:  # full, so the selector returns anyway; or the other end is closed
                 pass
 
     def clear(self) -> None:
-        """Forget the wake-ups so far. Look at what they were for after this, not before."""
+        """Reset the signal. Check for the reasons of the wake-ups after this, not before, so that none is missed."""
         try:
             self._signal.clear()
         except BlockingIOError:

@@ -1,10 +1,10 @@
-"""The answer of a result: as the runtime sent it, or as the type that the caller asked for."""
+"""The ``output`` of results: the answer as the runtime sent it, or as the type that the caller asked for."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar, Union
 
-if TYPE_CHECKING:  # Python has defaults for type variables from 3.13 on; type checkers have them for all
+if TYPE_CHECKING:  # type checkers know defaults of type variables for every version, Python from 3.13 on
     from typing_extensions import TypeVar as TypeVarWithDefault
 
     OutputT = TypeVarWithDefault("OutputT", default=Union[str, dict[str, Any]])
@@ -13,9 +13,9 @@ else:
 
 
 class WithOutput(Generic[OutputT]):
-    """Has ``output``. A subclass has ``data``, and a slot ``_output``.
+    """A base class with the property ``output``. A subclass has ``data``, and a slot ``_output``.
 
-    It is no field: it says again what ``data`` says, so that equality, ``repr`` and JSON have no need of it.
+    ``output`` is not a field: it is derived from ``data``, so equality, ``repr`` and JSON do without it.
     """
 
     __slots__ = ()
@@ -41,10 +41,10 @@ class WithOutput(Generic[OutputT]):
 
     @output.setter
     def output(self, value: OutputT) -> None:
-        object.__setattr__(self, "_output", value)  # a subclass may refuse to be changed
+        object.__setattr__(self, "_output", value)  # a subclass may be frozen
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        # attrs pickles fields alone.
+        # Pickled in addition to what attrs pickles, which is fields only.
         reduced = super().__reduce_ex__(protocol)
         if hasattr(self, "_output") and isinstance(reduced, tuple):
             return _restore, (*reduced[:3], self._output)

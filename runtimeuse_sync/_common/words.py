@@ -1,4 +1,4 @@
-"""A peer's words, made harmless: what a terminal or a log file would obey is not shown to it."""
+"""Removal of control characters and escape sequences from a peer's text, before it is displayed or logged."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import Any, Optional
 
-# A control character (C0 but for tab and newline, DEL, C1), a line or paragraph separator, or one that overrides the
-# direction of writing; and if it is an ESC, the sequence that it begins: CSI, a string such as a title, or another.
-# A string that has no end is taken to the end of its line.
+# A control character (C0 except tab and newline, DEL, C1), a line or paragraph separator, or a bidirectional control;
+# for ESC, the whole escape sequence: CSI, a string such as a title, or another. A string that has no end is matched up
+# to the end of its line.
 _HARMFUL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
     r"(?:(?<=\x1b)(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b\x9c\n]*(?:[\x07\x9c]|\x1b\\)?|[ -/]*[0-~]))?"
@@ -16,14 +16,14 @@ _HARMFUL = re.compile(
 
 
 def harmless(text: str, limit: Optional[int] = None, *, keep_lines: bool = False) -> str:
-    r"""``text`` without what a terminal would obey and what would begin a new line in a log.
+    r"""``text`` without characters that would control a terminal, or begin a new line in a log.
 
-    What is taken out: escape sequences, control characters, line and paragraph separators, and the characters that
-    turn the direction of writing. A newline or a tab becomes a space; with ``keep_lines`` both stay.
+    It removes escape sequences, control characters, line and paragraph separators, and bidirectional controls. A
+    newline or a tab becomes a space; with ``keep_lines`` both stay.
 
     Args:
-        text (str): what a peer said.
-        limit (int or None): how many characters to look at; what follows is replaced by "…". Default: all. With a
+        text (str): a text from a peer.
+        limit (int or None): how many characters to process; the rest is replaced by "…". Default: all. With a
             limit, the cost does not grow with ``text``.
         keep_lines (bool): whether newlines and tabs stay. Default False.
 
@@ -42,9 +42,9 @@ def harmless(text: str, limit: Optional[int] = None, *, keep_lines: bool = False
 
 
 def quoted(text: str, lines: int = 10, characters: int = 2_000) -> str:
-    r"""The end of a peer's output, to follow a line of an error: harmless, each line marked as a part of something.
+    r"""The last lines of a peer's output, to be appended to an error text: ``harmless``, each after a "|".
 
-    None of them can be taken for a line of a log.
+    So none of them can be taken for a line of a log.
 
     >>> "it said:" + quoted("Starting\n\x1b[31mno space left\n", lines=1)
     'it said:\n  | no space left'

@@ -1,1 +1,1 @@
-"""The protocol without thread and I/O: frames, messages, the state of a request."""
+"""The protocol, without threads and I/O: frames, messages, and the state of a request."""

@@ -1,4 +1,4 @@
-"""Payload <-> message: the only module that knows json, and both spellings of the wire.
+"""Encoding and decoding of messages. Only this module uses ``json``, and knows the old field names of runtime 0.4.
 
 ``structuring`` is imported where the first message needs it: cattrs takes a third of the time that all the rest
 of this package takes to import.
@@ -23,11 +23,11 @@ ResultT = TypeVar("ResultT", bound=m.ResultMessageInterface)
 Fields = dict[str, Any]
 Hook = Callable[[Any, Any], Any]
 
-# RFC 6455, section 7.4.1: the payload is not what its type promises.
+# The close code for a payload that is not valid for its type (RFC 6455, section 7.4.1).
 _BAD_PAYLOAD = 1007
 
-# How runtime 0.4 spelled what 0.5 and later call by another name. Both are written: runtimes ignore fields
-# that they do not know, and nothing tells a client which runtime it has.
+# Field names since runtime 0.5, and those of 0.4. Both are sent: runtimes ignore fields that they do not know, and a
+# client cannot tell which version it talks to.
 _OLD_NAMES = {
     "model": "preferred_model",
     "pre_agent_downloadables": "runtime_environment_downloadables",
@@ -36,10 +36,10 @@ _OLD_NAMES = {
 
 @attrs.frozen
 class RawResult:
-    """A ``result_message`` before it is known which class the caller wants it to be.
+    """A ``result_message`` that is not yet converted to the caller's result class, which this module does not know.
 
     Attributes:
-        fields (dict): the JSON object as it came. Not in ``repr``.
+        fields (dict): the JSON object as received. Not in ``repr``.
 
     >>> RawResult({"message_type": "result_message", "data": {"type": "text", "text": "hi"}})
     RawResult()
@@ -48,7 +48,7 @@ class RawResult:
     fields: Fields = attrs.field(repr=False)
 
 
-# Characters of a type that nobody knows: enough to say which one it is, and no more than can be kept.
+# Characters that are kept of an unknown message type.
 _LONGEST_TYPE = 60
 
 
@@ -58,9 +58,9 @@ def _short(message_type: str) -> str:
 
 @attrs.frozen
 class UnknownMessage:
-    """A message of a type that this version does not know: runtimes grow.
+    """A message of a type that this version does not know: a newer runtime may send it.
 
-    Nothing of it is kept but the beginning of its type, without control characters.
+    Only the beginning of its type is kept, without control characters.
     """
 
     message_type: str = attrs.field(converter=_short)
@@ -96,12 +96,12 @@ def _parse_strictly(payload: Payload) -> Any:
         raise ProtocolError(f"not JSON: {error.msg} at character {error.pos}", close_code=_BAD_PAYLOAD) from None
     except ValueError:
         raise ProtocolError("not acceptable as JSON: a number of too many digits", close_code=_BAD_PAYLOAD) from None
-    except RecursionError:  # a safety net: for a stack that is nearly used up already
+    except RecursionError:  # a safety net: the stack may be nearly used up by the caller
         raise _too_deep() from None
 
 
 def _parse_text(text: str) -> Any:
-    # What decode() does, but for white space around the value: that costs two regular expressions a message.
+    # As JSONDecoder.decode, but without skipping white space, which takes two regular expressions a message.
     try:
         value, end = _scan(text, 0)
     except StopIteration:
@@ -121,7 +121,7 @@ else:
         try:
             return orjson.loads(payload)
         except orjson.JSONDecodeError:
-            # Stricter in places (lone surrogates): what counts is the standard library's verdict.
+            # orjson refuses more (lone surrogates), so the standard library decides.
             return _parse_strictly(payload)
 
 
@@ -130,7 +130,7 @@ def _tag(cls: type) -> str:
 
 
 class _Kinds(dict[str, Hook]):
-    """``message_type`` -> compiled hook, each compiled when it is first needed."""
+    """A dict from ``message_type`` to the compiled hook of its class; each is compiled at its first use."""
 
     def __init__(self, classes: tuple[type, ...]) -> None:
         self.classes = {_tag(cls): cls for cls in classes}
@@ -157,7 +157,7 @@ _FROM_RUNTIME = _Kinds(
 
 
 def _raw_result(fields: Fields, _: object) -> RawResult:
-    # The caller will need it. This is the connection thread, where no signal can land in the import.
+    # Imported for the caller, who needs it next: on this, the connection thread, no signal can interrupt the import.
     from . import structuring as structuring
 
     return RawResult(fields)
@@ -177,7 +177,7 @@ _FROM_CLIENT = _Kinds(
 
 
 def decode_runtime_message(payload: Payload) -> RuntimeMessage:
-    """The message that a runtime sent as ``payload``; raises ``ProtocolError``."""
+    """Decode a message sent by a runtime; raises ``ProtocolError``."""
     fields = _parse(payload)
     try:
         message: RuntimeMessage = _FROM_RUNTIME[fields["message_type"]](fields, None)
@@ -187,7 +187,7 @@ def decode_runtime_message(payload: Payload) -> RuntimeMessage:
 
 
 def decode_client_message(payload: Payload) -> Union[m.ClientMessage, UnknownMessage]:
-    """The message that a client sent as ``payload``, in either spelling; raises ``ProtocolError``."""
+    """Decode a message sent by a client, with old or new field names; raises ``ProtocolError``."""
     fields = _parse(payload)
     if type(fields) is dict:
         fields = _with_new_names(fields)
@@ -203,7 +203,7 @@ def _decode_slowly(fields: Any, kinds: _Kinds) -> Any:
 
 
 def _structure(fields: Any, cls: type[T], name: str = "") -> T:
-    """``fields`` as ``cls``, or a ``ProtocolError`` that says which field is wrong and how."""
+    """Convert ``fields`` to ``cls``; raises a ``ProtocolError`` that says which field is wrong and how."""
     from .structuring import UnfitError, structure
 
     try:
@@ -214,14 +214,14 @@ def _structure(fields: Any, cls: type[T], name: str = "") -> T:
 
 
 def check_readable(cls: type[m.ResultMessageInterface]) -> None:
-    """Raise ``TypeError`` for a class that no JSON can be read into."""
+    """Raise ``TypeError`` for a class with a field type that cannot be read from JSON."""
     from .structuring import compiled_hook
 
     compiled_hook(cls)
 
 
 def structure_result(result: RawResult, cls: type[ResultT]) -> ResultT:
-    """The result as the class that the caller asked for; raises ``ProtocolError``."""
+    """Convert a result to the class that the caller asked for; raises ``ProtocolError``."""
     from .structuring import StructuredOutputOf04
 
     fields = result.fields
@@ -233,7 +233,7 @@ def structure_result(result: RawResult, cls: type[ResultT]) -> ResultT:
 
 @read_with
 def _read_plain(cls: type, fields: Any) -> Any:
-    """What ``from_dict`` of ``cls`` returns."""
+    """The implementation of ``from_dict`` for ``cls``."""
     from .structuring import UnfitError, structure
 
     if type(fields) is not dict:
@@ -253,12 +253,12 @@ _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 def encode(message: Any) -> bytes:
-    """``message`` as JSON. A field that is None is left out: ``null`` broke some releases."""
+    """Encode ``message`` as JSON. A field that is None is left out: some releases fail on ``null``."""
     return _to_json(_fields(message)).encode()
 
 
 def encode_whatever_came(message: Any) -> bytes:
-    """The same for what a peer sent: a number too large for a float, such as 1e999, becomes ``"Infinity"``."""
+    """Encode a message that a peer sent: a number too large for a float, such as 1e999, becomes ``"Infinity"``."""
     fields = _fields(message)
     try:
         return _to_json(fields).encode()
@@ -283,7 +283,7 @@ def _with_old_names(fields: Fields) -> Fields:
 
 
 def _with_new_names(fields: Fields) -> Fields:
-    # The client of 0.4 writes null for what is not set.
+    # The client of 0.4 writes null for a field that is not set.
     new = {new: fields[old] for new, old in _OLD_NAMES.items() if old in fields and new not in fields}
     if fields.get("artifacts_dir") is not None and "artifacts_dirs" not in fields:
         new["artifacts_dirs"] = [fields["artifacts_dir"]]

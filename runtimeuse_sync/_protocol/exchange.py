@@ -1,14 +1,15 @@
-"""The life of one request, without I/O: message in, what to do with it out.
+"""The state machine of one request, without I/O: for each message it returns the action to take.
 
-The rules:
+Its user (the request loop) is called the driver here. The rules:
 
-- Messages are delivered, artifact requests answered, until the result has come.
-- The result ends the request, unless more is to come behind it (artifacts, the output of post-agent
-  commands): then the exchange drains until the runtime confirms or closes, or its driver gives up waiting.
-- An error is judged by the caller: a soft one changes nothing; another ends the request. While artifacts are
-  being drained it waits for its turn, so that they are not lost with it.
-- Once cancelled, nothing is delivered any more. The runtime answers with one certain error, or closes. A result
-  or another error was on its way already: it settles the matter, but the certain error may still follow.
+- Messages are delivered, and artifact requests answered, until the result has come.
+- The result ends the request, unless more may follow it (artifacts, the output of post-agent commands): then the
+  exchange drains until the runtime confirms the end or closes, or the driver stops waiting.
+- The caller judges errors: a soft one changes nothing; any other ends the request. While artifacts are drained, it is
+  raised only after the drain, so that they are not lost.
+- After a cancellation, nothing is delivered. The runtime answers with the error "Request cancelled", or closes. If a
+  result or another error comes instead, it was sent before: the request is over (settled), but the answer may still
+  follow.
 - There is one outcome: the first.
 """
 
@@ -25,16 +26,16 @@ from .._common.redaction import ShownRedactor
 from ..exceptions import AgentRuntimeError, ProtocolError, RuntimeUseError
 from .codec import RawResult, UnknownMessage
 
-# How runtimes from 0.11 on answer a cancel_message.
+# The text of the error with which runtimes from 0.11 on answer a cancel_message.
 CANCELLED = "Request cancelled"
 
 
 class State(Enum):
-    READY = auto()  # nothing sent
-    RUNNING = auto()  # asked, no result yet
-    DRAINING = auto()  # has its result, and waits for what belongs to it
-    CANCELLING = auto()  # asked to stop
-    SETTLED = auto()  # stopped, as far as one can tell
+    READY = auto()  # no request sent yet
+    RUNNING = auto()  # request sent, no result yet
+    DRAINING = auto()  # result received; waiting for artifacts and output after it
+    CANCELLING = auto()  # cancel_message sent, no answer yet
+    SETTLED = auto()  # cancelled, and ended by another message than the answer to cancel_message
     OVER = auto()
 
 
@@ -42,14 +43,14 @@ class Action(Enum):
     """What the driver has to do with a message."""
 
     DELIVER = auto()  # hand it to the caller
-    ANSWER = auto()  # ask the caller where the artifact goes
-    JUDGE = auto()  # ask the caller whether the error is soft, and tell ``judge``
-    RESULT = auto()  # turn it into the caller's class, and tell ``resolve``
+    ANSWER = auto()  # ask the caller for the artifact's upload URL
+    JUDGE = auto()  # ask the caller whether the error is soft, and call ``judge``
+    RESULT = auto()  # convert it to the caller's class, and call ``resolve``
     SKIP = auto()
 
 
 class Event(Enum):
-    """What a message is to the rules."""
+    """The kind of a message, as the state machine distinguishes them."""
 
     MESSAGE = auto()
     ARTIFACT = auto()
@@ -75,7 +76,7 @@ _EVENTS: dict[type, Event] = {
 
 RESULTS = frozenset(cls for cls, event in _EVENTS.items() if event is Event.RESULT)
 
-# (state, event) -> (what to do, the next state). What is not listed is skipped and changes nothing.
+# (state, event) -> (action, next state). A message that is not listed is skipped and changes nothing.
 _TRANSITIONS: dict[tuple[State, Event], tuple[Action, State]] = {
     (State.RUNNING, Event.MESSAGE): (Action.DELIVER, State.RUNNING),
     (State.RUNNING, Event.ARTIFACT): (Action.ANSWER, State.RUNNING),
@@ -93,24 +94,24 @@ _TRANSITIONS: dict[tuple[State, Event], tuple[Action, State]] = {
 }
 
 
-# Until Python 3.11, to look a member up in its Enum takes as long as all else that is done for a message.
+# For speed: up to Python 3.11, one look-up of an Enum member takes as long as the rest of ``receive``.
 _MESSAGE, _RUNNING, _DELIVER = Event.MESSAGE, State.RUNNING, Action.DELIVER
 
 
 class IllegalTransitionError(Exception):
-    """The driver broke the rules; nothing has changed."""
+    """A method was called in a state that does not allow it; nothing has changed."""
 
 
 @attrs.define(kw_only=True)
 class Exchange:
-    """One request from its start to its one outcome.
+    """The state of one request, from its start to its outcome.
 
     Attributes:
-        drains: whether more is to come behind the result.
-        has_artifacts: whether that includes artifacts.
-        secrets: what must not be in an error that is raised; runtimes before 0.9 do not redact it.
-        skips_stale_cancel: whether the answer to an earlier request's cancel_message may still be on its way.
-        is_confirmed: whether the runtime has said that it cancelled this request.
+        drains: whether messages may follow the result.
+        has_artifacts: whether artifacts may be among them.
+        secrets: to be redacted in errors; runtimes before 0.9 do not redact them.
+        skips_stale_cancel: whether the answer to an earlier request's cancel_message may still come.
+        is_confirmed: whether the runtime has confirmed that this request was cancelled.
     """
 
     drains: bool
@@ -128,18 +129,18 @@ class Exchange:
         return self.state is State.OVER
 
     def start(self) -> None:
-        """The request is being sent."""
+        """Begin: the request is about to be sent."""
         self._require(State.READY)
         self.state = State.RUNNING
 
     def start_drain(self, last_result: Any) -> None:
-        """There is no request: only what is left of earlier ones is awaited."""
+        """Begin without a request: only messages after earlier results are awaited."""
         self._require(State.READY)
         self.result = last_result
         self.state = State.DRAINING
 
     def receive(self, message: Any) -> Action:
-        """What to do with ``message``."""
+        """Change the state, and return what to do with ``message``."""
         event = _EVENTS.get(type(message)) or _event_of_subclass(message)
         if event is _MESSAGE and self.state is _RUNNING:  # the hot path
             return _DELIVER
@@ -159,13 +160,13 @@ class Exchange:
         return is_stale
 
     def resolve(self, result: Any) -> None:
-        """The result that ``receive`` announced."""
+        """Set the result, after ``receive`` returned ``RESULT``."""
         self._require(State.RUNNING)
         self.result = result
         self.state = State.DRAINING if self.drains else State.OVER
 
     def judge(self, message: m.ErrorMessageInterface, *, is_soft: bool) -> None:
-        """The caller's verdict on an error."""
+        """Set the caller's judgement of an error, after ``receive`` returned ``JUDGE``."""
         self._require(State.RUNNING, State.DRAINING)
         self._last_error = message
         if is_soft:
@@ -176,7 +177,7 @@ class Exchange:
             self.state = State.OVER
 
     def cancel(self, error: Optional[BaseException] = None) -> bool:
-        """End the request with ``error`` as its outcome; whether a ``cancel_message`` has to be sent."""
+        """End the request with ``error`` as its outcome; return whether a ``cancel_message`` has to be sent."""
         if self.state in (State.READY, State.DRAINING):
             self.error = error or self.error
             self.state = State.OVER
@@ -187,18 +188,18 @@ class Exchange:
         return False
 
     def disconnect(self, error: RuntimeUseError) -> None:
-        """The connection has ended, with ``error``."""
+        """End the request, since the connection has ended with ``error``."""
         if self.state in (State.READY, State.RUNNING):
             self.error = self._reported_instead_of(error)
         self.state = State.OVER
 
     def stop_waiting(self) -> None:
-        """The driver has waited long enough for the last word; the outcome stands."""
+        """End the request without waiting for further messages; the outcome stays as it is."""
         self._require(State.DRAINING, State.CANCELLING, State.SETTLED)
         self.state = State.OVER
 
     def _reported_instead_of(self, error: RuntimeUseError) -> RuntimeUseError:
-        """The runtime's last word explains a lost connection better than the loss itself."""
+        """The runtime's last error, if there is one, since it explains a lost connection; otherwise ``error``."""
         if self._last_error is None or isinstance(error, ProtocolError):
             return error
         reported = self._reported(self._last_error, None)
@@ -215,7 +216,7 @@ class Exchange:
 
 
 def _event_of_subclass(message: Any) -> Event:
-    """A custom transport may bring subclasses, of the result above all."""
+    """The event of a subclass of a message class: a custom transport may deliver such, mostly of the result."""
     for cls in type(message).__mro__:
         if cls in _EVENTS:
             return _EVENTS[cls]

@@ -1,9 +1,9 @@
-"""RFC 6455 frames, without any I/O: bytes -> messages and control frames, payload -> masked frame.
+"""Encoding and decoding of WebSocket frames (RFC 6455), without I/O.
 
-Text messages come out as ``bytes``, or as the ``bytearray`` that they were gathered in, for a copy of something
-large costs more than its frames: whether they are valid UTF-8 is asked once, by whoever parses them.
-websocket-client's own reader is not used: it checks UTF-8 in Python (317 ms a MiB), joins fragments by
-``+=`` and knows no size limit.
+A decoded text message is ``bytes``, or the ``bytearray`` in which it was collected: a copy of a large one would take
+longer than decoding its frames. Whether it is valid UTF-8 is checked later, by the JSON parser.
+websocket-client's own reader is not used: it checks UTF-8 in Python (317 ms a MiB), joins fragments by ``+=``, and has
+no size limit.
 """
 
 from __future__ import annotations
@@ -59,15 +59,15 @@ _FIN, _RESERVED, _OPCODE, _MASK = 0x80, 0x70, 0x0F, 0x80
 _WHOLE_TEXT = _FIN | Opcode.TEXT
 _OPCODES = frozenset(Opcode)
 NO_CODE = 1005
-# How much of a payload is made room for before any of it has come; twice as much whenever that is full.
+# Bytes that are allocated for a payload at first; doubled whenever they are full.
 _ROOM = 4 * 1024 * 1024
 _CODES_ON_THE_WIRE = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
 
 
 class FrameDecoder:
-    """Bytes in, events out, however the bytes are cut.
+    """An incremental decoder: takes chunks of bytes, cut anywhere, and returns the messages and control frames.
 
-    After a fault, ``error`` says what is wrong; what was decoded before it is still returned.
+    After a protocol error, ``error`` is set; events decoded before it are still returned.
 
     >>> decoder = FrameDecoder(max_message_size=1024)
     >>> decoder.feed(bytes([0x81, 0x02]) + b"{")
@@ -80,16 +80,16 @@ class FrameDecoder:
         self.error: Optional[ProtocolError] = None
         self._closed = False
         self._limit = max_message_size
-        self._head = b""  # bytes of a frame whose header is not complete
+        self._head = b""  # the beginning of a frame header that is not complete
         self._first = 0  # first byte of the frame whose payload is not complete
-        self._payload = bytearray()  # that payload, as far as there is room for it
-        self._filled = 0  # bytes of it that are there
-        self.missing = 0  # bytes that it lacks
+        self._payload = bytearray()  # the buffer of that payload, as far as it is allocated
+        self._filled = 0  # bytes of it that have come
+        self.missing = 0  # bytes of it that have not come
         self._opcode: Optional[int] = None  # of the fragmented message under way
         self._message = bytearray()  # its fragments
 
     def feed(self, data: bytes) -> list[Event]:
-        """The events that ``data`` completes. After a fault or a Close frame, nothing more comes."""
+        """Return the events that ``data`` completes; none after a protocol error or a Close frame."""
         events: list[Event] = []
         if self.error is not None or self._closed:
             return events
@@ -130,26 +130,26 @@ class FrameDecoder:
         self._head = data[position:]
 
     def _begin(self, first: int, length: int, data: bytes) -> None:
-        """A payload of which only ``data`` is there. What it promises may be a lie: room is made bit by bit."""
+        """Begin a payload of which only ``data`` has come. Its length may be a lie, so memory is allocated in steps."""
         self._first, self._payload = first, bytearray(min(length, _ROOM))
         self._payload[: len(data)] = data
         self._filled, self.missing = len(data), length - len(data)
 
     def _complete(self, data: bytes, events: list[Event]) -> int:
-        """Go on with a payload that an earlier chunk began; return where the next frame starts."""
+        """Continue a payload that an earlier chunk began; return where the next frame starts in ``data``."""
         position = min(self.missing, len(data))
         self._payload[self._filled : self._filled + position] = data[:position]
         events += self.fill(position)
         return position
 
     def room(self) -> memoryview:
-        """Where the next of the ``missing`` bytes belong: who reads them straight into it, calls ``fill`` then."""
+        """The buffer for the ``missing`` bytes. To read into it directly saves a copy; call ``fill`` afterwards."""
         if self._filled == len(self._payload):
             self._payload += bytes(min(self.missing, self._filled))
         return memoryview(self._payload)[self._filled :]
 
     def fill(self, size: int) -> list[Event]:
-        """The events that ``size`` more bytes complete, which are in their place."""
+        """Note that ``size`` bytes were read into ``room()``; return the events that they complete."""
         events: list[Event] = []
         self._filled += size
         self.missing -= size
@@ -159,7 +159,7 @@ class FrameDecoder:
         return events
 
     def _check(self, first: int, length: int) -> None:
-        """Refuse a frame from its header."""
+        """Raise ``ProtocolError`` for a frame with a bad header."""
         opcode = first & _OPCODE
         if first & _RESERVED:
             raise ProtocolError("a frame with reserved bits set")
@@ -186,7 +186,7 @@ class FrameDecoder:
             raise MessageTooLargeError(size=size, limit=self._limit)
 
     def _take(self, first: int, payload: Payload, events: list[Event]) -> None:
-        """A whole frame, checked."""
+        """Process a complete frame whose header was checked."""
         opcode = first & _OPCODE
         if opcode >= Opcode.CLOSE:
             events.append(self._control(opcode, bytes(payload)))
@@ -214,7 +214,7 @@ class FrameDecoder:
 
 
 def _long_length(data: bytes, position: int) -> int:
-    """The payload length of a frame whose second byte is over 125."""
+    """The payload length of a frame with an extended length, whose second byte is over 125."""
     marker = data[position + 1]
     if marker & _MASK:
         raise ProtocolError("a masked frame; only clients mask")
@@ -241,7 +241,7 @@ def _parse_close(payload: bytes) -> Close:
 
 
 def encode_frame(opcode: Opcode, payload: bytes) -> bytes:
-    """``payload`` in one frame, masked, as a client has to."""
+    """Encode ``payload`` as one frame, masked, as is required of clients."""
     size = len(payload)
     if size < 126:
         header = struct.pack("!BB", _FIN | opcode, _MASK | size)
@@ -254,20 +254,20 @@ def encode_frame(opcode: Opcode, payload: bytes) -> bytes:
 
 
 def payload_size(frame: bytes) -> int:
-    """The size in bytes of the payload of what ``encode_frame`` made."""
+    """The payload size, in bytes, of a frame made by ``encode_frame``."""
     marker = frame[1] & ~_MASK
     return len(frame) - {126: 8, 127: 14}.get(marker, 6)
 
 
 def _mask(payload: bytes, key: bytes) -> bytes:
-    # XOR of two big integers: linear in the size, with no loop in Python.
+    # As an XOR of two big integers: linear in the size, without a loop in Python.
     size = len(payload)
     mask = (key * (size // 4 + 1))[:size]
     return (int.from_bytes(payload, "big") ^ int.from_bytes(mask, "big")).to_bytes(size, "big")
 
 
 def encode_close(code: int, reason: str = "") -> bytes:
-    """A Close frame. A peer that sent none (1005) is answered with an empty one."""
+    """Encode a Close frame; an empty one for 1005, which stands for an empty Close frame of the peer."""
     if code == NO_CODE:
         return encode_frame(Opcode.CLOSE, b"")
     return encode_frame(Opcode.CLOSE, struct.pack("!H", code) + reason.encode()[:123])

@@ -1,8 +1,8 @@
-"""How deep the brackets of a payload nest, counted before it is parsed.
+"""A limit for the nesting depth of JSON, checked before it is parsed.
 
-Parsers of JSON, and nearly all that is done with what they return (``repr``, ``==``, copying, pickling), go one call
-deeper for each level. What ends such a descent without this limit is the recursion limit or the thread's stack, and
-the second kills the process: the user may have set both.
+JSON parsers, and most functions on their results (``repr``, ``==``, copying, pickling), recurse once for each level.
+Without this limit, the recursion limit or the end of the thread's stack stops them, depending on the user's settings,
+and the latter kills the process.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import Union
 
 # Levels. In the smallest stack that a thread can have, 32 KiB, the standard library's parser crashes at 208 and orjson
-# at 280. People's data is less than 20 deep; other parsers' limits are 64 (.NET), 100 (Ruby) and 512 (PHP).
+# at 280. Real data is less than 20 levels deep; other parsers' limits are 64 (.NET), 100 (Ruby) and 512 (PHP).
 MAX_DEPTH = 100
 
 _TABLE = bytes.maketrans(b"[{]}", b"(())")
@@ -21,7 +21,7 @@ _STEP[ord("(")], _STEP[ord(")")] = 1, -1
 
 
 def is_too_deep(payload: Union[bytes, bytearray]) -> bool:
-    """Whether a parser would go deeper than ``MAX_DEPTH``. Right for JSON, and for text up to where it is none.
+    """Whether ``payload`` nests deeper than ``MAX_DEPTH``. If it is not valid JSON, exact up to the first error.
 
     >>> is_too_deep(b"[" * 101), is_too_deep(b"[" * 100), is_too_deep(b'"' + b"[" * 101 + b'"')
     (True, False, False)
@@ -34,8 +34,8 @@ def is_too_deep(payload: Union[bytes, bytearray]) -> bool:
 
 
 def _has_many_brackets(payload: Union[bytes, bytearray]) -> bool:
-    # Most messages have a bracket or two behind the first: to look for each is faster than to count them all, and one
-    # function is faster than two.
+    # Most messages have a bracket or two after the first one, so searching for each is faster than counting them all,
+    # and one function is faster than two.
     find, left = payload.find, MAX_DEPTH - 1
     for bracket in (b"{", b"["):
         at = find(bracket, 1)
@@ -48,16 +48,16 @@ def _has_many_brackets(payload: Union[bytes, bytearray]) -> bool:
 
 
 def _outside_strings(payload: Union[bytes, bytearray]) -> bytes:
-    """The brackets that are no part of a string."""
+    """The brackets of ``payload`` that are outside of strings."""
     if b"\\" in payload:
         payload = payload.replace(b"\\\\", b"").replace(b'\\"', b"")
     kept = payload.translate(None, _NOT_NEEDED)
-    # Two quotes beside each other end a string and begin the next, or the reverse: what follows is where it was.
+    # Two adjacent quotes enter and leave a string, or the reverse, so removing both changes nothing for what follows.
     return b"".join(kept.replace(b'""', b"").split(b'"')[::2])
 
 
 def _is_deeper_than(depth: int, brackets: bytes) -> bool:
-    """Whether ``(`` and ``)`` nest deeper. Takes away the innermost pairs while that leaves less than half."""
+    """Whether ``(`` and ``)`` nest deeper than ``depth``. For speed, removes innermost pairs while that halves them."""
     before = len(brackets)
     while depth and len(brackets) > depth:
         brackets = brackets.replace(b"()", b"")

@@ -1,8 +1,8 @@
-"""Parsed JSON -> attrs classes, strictly: the only module that knows cattrs.
+"""Strict conversion of parsed JSON to attrs classes. The only module that uses cattrs.
 
-cattrs by itself turns None into ``"None"`` and ``"false"`` into True; the hooks here take a type or refuse it.
-There are two converters: one whose compiled hooks stop at the first fault without saying where, and one, for
-faults alone, whose errors keep a path.
+cattrs by itself converts None to ``"None"`` and ``"false"`` to True; the hooks here refuse a value of another type.
+There are two converters: a fast one, which does not say where an error is, and one whose errors have a path. The
+second is used only after the first has failed.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from .._common.words import harmless
 T = TypeVar("T")
 Hook = Callable[[Any, Any], Any]
 
-# Characters. A path has the keys of a user's own mappings in it, which a peer has chosen.
+# Characters of an error text. It includes keys of mappings, which a peer may have chosen.
 _LONGEST_FAULT = 300
 _MISSING = "required field missing"
-# What says that a value does not fit: what hooks raise, and what cattrs makes of it or finds itself.
+# The exceptions that mean that a value does not fit: raised by the hooks, or by cattrs.
 _UNFIT: tuple[type[Exception], ...] = (
     ValueError,
     TypeError,
@@ -40,7 +40,7 @@ _UNFIT: tuple[type[Exception], ...] = (
 
 
 class _MismatchError(ValueError):
-    """A value of the wrong type. Says the types, never the value: it may be a secret."""
+    """A value of the wrong type. Its text names the types, never the value, which may be a secret."""
 
     def __init__(self, expected: str, value: object) -> None:
         super().__init__(f"expected {expected}, got {_json_type(value)}")
@@ -79,7 +79,7 @@ def _string_map(value: Any, _: object) -> dict[str, str]:
 
 
 def _guarded(kind: type, name: str, hook: Hook) -> Hook:
-    """``hook``, for values of ``kind`` alone: cattrs takes whatever has the right methods."""
+    """``hook``, restricted to values of ``kind``: cattrs would accept anything that has the right methods."""
 
     def structure(value: Any, cls: Any) -> Any:
         if type(value) is kind:
@@ -91,14 +91,14 @@ def _guarded(kind: type, name: str, hook: Hook) -> Hook:
 
 @attrs.frozen
 class Tagged:
-    """What every message has."""
+    """The field that every message has."""
 
     message_type: str
 
 
 @attrs.frozen
 class StructuredOutputOf04:
-    """The shape of a result until 0.4."""
+    """A result as runtimes up to 0.4 send it."""
 
     structured_output: dict[str, Any]
 
@@ -122,7 +122,7 @@ def _is_list(cls: Any) -> bool:
 
 
 def configure(*, explain: bool) -> Converter:
-    """A converter with strict hooks; with ``explain``, one whose errors know their path."""
+    """Make a converter with strict hooks; with ``explain``, its errors have a path."""
     converter = Converter(detailed_validation=explain)
     converter.register_structure_hook(str, _exactly(str, "a string"))
     converter.register_structure_hook(int, _exactly(int, "an integer"))
@@ -150,11 +150,12 @@ def configure(*, explain: bool) -> Converter:
 
 def _object_hook(cls: type, converter: Converter) -> Hook:
     attrs.resolve_types(cls)
-    # A tag is a constant: leaving it to the class's default spares a string for each message.
+    # A tag is a constant. Leaving it out, for the class's default, saves one string for each message.
     omitted: Any = {a.name: override(omit=True) for a in attrs.fields(cls) if _is_tag(a, cls)}
-    # cattrs gives positional arguments in the order of the fields; a subclass may have some behind keyword-only ones.
+    # cattrs passes arguments in the order of the fields, so keyword-only ones have to come last; a subclass may have
+    # added positional fields after them.
     fields = sorted(attrs.fields(cls), key=lambda a: a.kw_only)
-    # A result is generic in its ``output``, which is no field.
+    # A result class is generic in the type of its ``output``, which is not a field: any type will do.
     type_arguments: dict[str, Any] = {parameter.__name__: Any for parameter in getattr(cls, "__parameters__", ())}
     return cast("Hook", make_dict_structure_fn_from_attrs(fields, cls, converter, type_arguments, **omitted))
 
@@ -162,7 +163,7 @@ def _object_hook(cls: type, converter: Converter) -> Hook:
 def _is_tag(field: attrs.Attribute[Any], cls: type) -> bool:
     if field.metadata.get("is_tag"):
         return True
-    # A subclass may have a tag of its own, and any other class of a user a field of that name.
+    # A subclass of a message class may have another default; in any other class the name has no special meaning.
     is_message = issubclass(cls, m.AgentRuntimeMessageInterface)
     return is_message and field.name == "message_type" and field.default is not attrs.NOTHING
 
@@ -173,9 +174,9 @@ def _converter(*, explain: bool) -> Converter:
 
 
 def compiled_hook(cls: type) -> Hook:
-    """What makes a ``cls`` of a dict, at full speed; any exception means that the dict is none.
+    """A compiled function that converts a dict to ``cls``, fast; any exception means that the dict does not fit.
 
-    Raises ``TypeError`` for a class with a field of a type that JSON cannot be read into.
+    Raises ``TypeError`` for a class with a field type that cannot be read from JSON.
     """
     try:
         return _object_hook(cls, _converter(explain=False))
@@ -190,16 +191,16 @@ def _not_readable(cls: type, error: StructureHandlerNotFoundError) -> TypeError:
 
 
 class UnfitError(Exception):
-    """Parsed JSON that is not what was asked for; the text says what is wrong, and where."""
+    """Parsed JSON does not fit the class; the text says what is wrong, and where."""
 
 
 def structure(fields: Any, cls: type[T]) -> T:
-    """``fields`` as ``cls``; raises ``UnfitError``."""
+    """Convert ``fields`` to ``cls``; raises ``UnfitError``."""
     try:
         return _converter(explain=False).structure(fields, cls)
     except StructureHandlerNotFoundError as error:
         raise _not_readable(cls, error) from None
-    except _UNFIT:  # and nothing else: on the caller's thread it could be a signal handler's
+    except _UNFIT:  # no other: on the caller's thread, a signal handler may raise one
         pass
     try:
         return _converter(explain=True).structure(fields, cls)
@@ -210,7 +211,7 @@ def structure(fields: Any, cls: type[T]) -> T:
 
 def _describe(error: BaseException, _: Optional[type]) -> str:
     if not isinstance(error, _UNFIT):
-        raise error  # cattrs collects whatever is raised while it structures
+        raise error  # cattrs also collects exceptions that say nothing about the value
     if isinstance(error, _MismatchError):
         return str(error)
     return _MISSING if isinstance(error, KeyError) else "a value that this field does not take"
