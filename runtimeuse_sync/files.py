@@ -10,8 +10,6 @@ import hashlib
 import os
 import posixpath
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,10 +29,10 @@ from . import (
     Session,
 )
 from ._files import scripts
-from ._files.packing import ROOT, entries, packed, packed_size
+from ._files.packing import entries, hashed, packed, packed_size
 from ._files.patience import Patience
+from ._files.receiving import receive
 from ._files.sandbox import Sandbox, SandboxError, in_pieces, new_folder, printable
-from ._files.unpacking import Unpacked, unpack
 
 __all__ = ["MAX_FILES", "MAX_SIZE", "DownloadFailedError", "SandboxError", "download", "query", "upload"]
 
@@ -64,7 +62,8 @@ def upload(
     """Send a file or folder; see ``Client.upload``.
 
     >>> from pathlib import Path
-    >>> with tempfile.TemporaryDirectory() as folder:
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
     ...     Path(folder, "a.txt").write_text("hello")
     ...     upload(client, Path(folder, "a.txt"), f"{folder}/there/", ExecuteCommandsOptions(timeout=30))
     ...     Path(folder, "there", "a.txt").read_text()
@@ -82,7 +81,7 @@ def upload(
     digest = hashlib.sha256()
     with _removed_on_failure(sandbox, stage):
         sandbox.ask(scripts.preparing_upload(stage))
-        last = _send_all_but_last(sandbox, in_pieces(_hashed(packed(found), digest)), stage, progress)
+        last = _send_all_but_last(sandbox, in_pieces(hashed(packed(found), digest)), stage, progress)
         script = scripts.finishing_upload(stage, target, len(last), digest.hexdigest())
         sandbox.ask(script, deliver=last, folder=stage)
     progress.add(len(last))
@@ -112,7 +111,8 @@ def download(
     """Fetch a file or folder; see ``Client.download``.
 
     >>> from pathlib import Path
-    >>> with tempfile.TemporaryDirectory() as folder:
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
     ...     Path(folder, "a.txt").write_text("hello")
     ...     download(client, f"{folder}/a.txt", f"{folder}/here/", ExecuteCommandsOptions(timeout=30))
     ...     Path(folder, "here", "a.txt").read_text()
@@ -131,7 +131,7 @@ def download(
         progress = _Progress(size, on_progress)
         pieces = _watched(sandbox.fetch(f"{stage}/archive", size), progress)
         into = _into(target, posixpath.basename(source)) if told[1] == "file" else Path(target)
-        _receive(pieces, into, told[3], is_folder=told[1] == "folder", max_files=max_files)
+        receive(pieces, into, told[3], is_folder=told[1] == "folder", max_files=max_files)
         sandbox.remove(stage)
 
 
@@ -139,51 +139,6 @@ def _into(target: LocalPath, name: str) -> Path:
     """Where a file goes: the path itself, or into the folder that it names with a slash at its end."""
     text = os.fspath(target)
     return Path(text, name) if text.endswith(("/", os.sep)) else Path(text)
-
-
-def _receive(pieces: Iterator[bytes], target: Path, checksum: str, *, is_folder: bool, max_files: int) -> None:
-    """Unpack the archive beside ``target``, and move what it holds there once its checksum is right."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    stage = tempfile.mkdtemp(prefix=".runtimeuse-", dir=target.parent)
-    try:
-        root, digest = Path(stage, ROOT), hashlib.sha256()
-        unpacked = unpack(_hashed(pieces, digest), root if is_folder else Path(stage), max_files=max_files)
-        if digest.hexdigest() != checksum:
-            raise SandboxError("what arrived is not what the sandbox has packed: its checksum is another")
-        if is_folder:
-            _place_folder(root, target, unpacked)
-        else:
-            os.replace(_only_file(stage), target)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-
-
-def _only_file(stage: str) -> str:
-    found = [entry.path for entry in os.scandir(stage) if entry.is_file(follow_symlinks=False)]
-    if len(found) != 1 or len(os.listdir(stage)) != 1:
-        raise SandboxError("the archive holds something else than the one file that was asked for")
-    return found[0]
-
-
-def _place_folder(root: Path, target: Path, unpacked: Unpacked) -> None:
-    root.mkdir(exist_ok=True)
-    kept: set[Path] = set()
-    _merge(root, target, kept)
-    # From the inside out, or a folder that nobody may enter would keep us from those in it.
-    for names, mode in sorted(unpacked.folders, key=lambda item: len(item[0]), reverse=True):
-        folder = target.joinpath(*names)
-        if folder not in kept:
-            os.chmod(folder, mode)
-
-
-def _merge(source: Path, target: Path, kept: set[Path]) -> None:
-    """Move ``source`` to ``target``; a folder that is there already gets what is in the other."""
-    if not (target.is_dir() and source.is_dir()):
-        os.replace(source, target)
-        return
-    kept.add(target)
-    for child in list(source.iterdir()):
-        _merge(child, target / child.name, kept)
 
 
 # --- a question between the two ----------------------------------------------------------------------
@@ -213,7 +168,8 @@ def query(
     """The query between the uploads and the downloads of its options; see ``QueryOptions``.
 
     >>> from pathlib import Path
-    >>> with tempfile.TemporaryDirectory() as folder:
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
     ...     _ = Path(folder, "a.txt").write_text("hello")
     ...     options = QueryOptions(uploads={f"{folder}/there/": f"{folder}/a.txt"}, timeout=30)
     ...     query(client, "Read it.", options).output, os.listdir(f"{folder}/there")
@@ -279,12 +235,6 @@ def _removed_on_failure(sandbox: Sandbox, stage: str) -> Iterator[None]:
             with suppress(RuntimeUseError):
                 sandbox.remove(stage)
         raise
-
-
-def _hashed(stream: Iterator[bytes], digest: Any) -> Iterator[bytes]:
-    for data in stream:
-        digest.update(data)
-        yield data
 
 
 def _watched(stream: Iterator[bytes], progress: _Progress) -> Iterator[bytes]:

@@ -6,6 +6,7 @@ import os
 import stat
 import tarfile
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import attrs
 
@@ -113,3 +114,10 @@ def _content(entry: Entry) -> Iterator[bytes]:
 
 def _padding(size: int) -> int:
     return -size % tarfile.BLOCKSIZE
+
+
+def hashed(archive: Iterator[bytes], digest: Any) -> Iterator[bytes]:
+    """``archive`` as it is, while ``digest`` learns of it."""
+    for data in archive:
+        digest.update(data)
+        yield data

@@ -58,7 +58,7 @@ ORDER = {
         "cli",
         "__main__",
     ),
-    "_files": ("patterns", "transit", "patience", "sandbox", "live", "packing", "unpacking", "scripts"),
+    "_files": ("patterns", "transit", "patience", "sandbox", "live", "packing", "unpacking", "receiving", "scripts"),
     "notebook": ("_html", "_tracebacks", "_view", "_watching", "__init__"),
     "_common": (
         "close_codes",
