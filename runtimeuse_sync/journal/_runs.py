@@ -36,7 +36,8 @@ class RecordedRun:
         duration (float): seconds from its beginning to its end; without an end, to its last entry.
         outcome (str or None): ``"result"``, ``"error"`` or ``"left"`` (the caller left it early); None: its end was not
             written.
-        result (ResultMessageInterface, CommandExecutionResultMessageInterface or None): the result, if one came.
+        result (ResultMessageInterface, CommandExecutionResultMessageInterface or None): the result, if one came; of a
+            call that asked again for an answer that fits, the last one.
         error (RuntimeUseError or None): what it raised. What a callback or the caller's block raised is told by
             its type alone.
         messages (sequence): what came, in order. It is read from the file each time.
@@ -62,18 +63,18 @@ class RecordedRun:
     error: Optional[RuntimeUseError]
     messages: Sequence[Any] = attrs.field(repr=False)
     _of_file: _OfFile = attrs.field(repr=False)
+    _spent: Usage = attrs.field(repr=False)  # on all of its results
 
     @property
     def usage(self) -> Usage:
-        """What it took, as far as its result or its error tells.
+        """What it took, as far as its results or its error tell; of a call that asked again, all of it.
 
         >>> from runtimeuse_sync.journal import load, record
         >>> with record(client, "run.jsonl") as recorded:
         ...     answer = recorded.query("hello")
         >>> load("run.jsonl")[0].usage.cost_usd
         """
-        usage = getattr(self.error if self.result is None else self.result, "usage", None)
-        return usage if isinstance(usage, Usage) else Usage()
+        return self._spent if self.result is not None else _usage_of(self.error)
 
     def entries(self) -> Iterator[Entry]:
         """Its lines, with their times; read from the file each time."""
@@ -179,14 +180,16 @@ class _Draft:
     of_file: _OfFile
     last: Entry
     received: int = 0
-    result: Optional[Entry] = None
+    result: Optional[Result] = None
+    spent: Usage = attrs.field(factory=Usage)
 
     def add(self, entry: Entry) -> None:
         self.last = entry
         if entry.event == "received":
             self.received += 1
-            if self.result is None and entry.wire.get("message_type") in _RESULTS:
-                self.result = entry
+            if entry.wire.get("message_type") in _RESULTS:
+                self.result = readable(entry)
+                self.spent += _usage_of(self.result)
 
     def run(self) -> RecordedRun:
         began, last = self.began, self.last
@@ -198,11 +201,17 @@ class _Draft:
             began_at=began.time,
             duration=max(0.0, last.clock - began.clock),
             outcome=last.outcome,
-            result=None if self.result is None else readable(self.result),
+            result=self.result,
             error=last.error,
             messages=_Messages(self.of_file, self.received),
             of_file=self.of_file,
+            spent=self.spent,
         )
+
+
+def _usage_of(told: Any) -> Usage:
+    usage = getattr(told, "usage", None)
+    return usage if isinstance(usage, Usage) else Usage()
 
 
 def _begin(drafts: dict[str, _Draft], entry: Entry, of_file: _OfFile) -> None:

@@ -88,6 +88,16 @@ def test_how_calls_end(scripted_runtime: Start, tmp_path: Path) -> None:
     assert b"payload" not in path.read_bytes()
 
 
+def test_what_was_asked_again_counts(scripted_runtime: Start, tmp_path: Path) -> None:
+    pytest.importorskip("msgspec")
+    replies = [Reply(result={"value": value}, metadata={"num_turns": 2}) for value in ("no", 7)]
+    runtime, path = scripted_runtime(generation("0.15", *replies)), tmp_path / "j"
+    with record(Client(runtime.url), path) as client:
+        assert client.query("How many?", output_type=int, output_repairs=1).output == 7
+    [run] = load(path)
+    assert (run.usage.turns, len(run.messages)) == (4, 2)
+
+
 def test_a_call_that_never_connected(tmp_path: Path) -> None:
     with port_without_listener() as port, record(Client(f"ws://127.0.0.1:{port}"), tmp_path / "j") as client:
         with pytest.raises(ConnectionFailedError):
