@@ -20,20 +20,20 @@ from .run import Run
 
 ResultT = TypeVar("ResultT")
 OutputT = TypeVar("OutputT")
-if TYPE_CHECKING:  # Python has defaults for type variables from 3.13 on; type checkers have them for all
+if TYPE_CHECKING:  # type checkers know defaults of type variables for every version, Python from 3.13 on
     from typing_extensions import TypeForm, Unpack
     from typing_extensions import TypeVar as TypeVarWithDefault
 
     MessageT = TypeVarWithDefault("MessageT", bound=m.ResultMessageInterface[Any], default=m.ResultMessageInterface)
-    # In this order: a type checker that does not know TypeForm (PEP 747) yet still infers classes.
+    # In this order, so that a type checker that does not support TypeForm (PEP 747) still infers classes.
     JSONSchema = dict[str, Any]
 else:
     MessageT = TypeVar("MessageT")
-    Unpack = Union  # PEP 692 is for type checkers; until 3.10, typing has no Unpack that could be evaluated
+    Unpack = Union  # a placeholder: Unpack (PEP 692) is only for type checkers, and older versions of typing lack it
 
 
 class Calls(Invoking):
-    """``query`` and ``execute_commands``, beside ``invoke`` and the streams."""
+    """A base class that adds ``query`` and ``execute_commands`` to ``invoke`` and the streams."""
 
     @overload
     def query(
@@ -165,7 +165,7 @@ class Calls(Invoking):
         run = Run(self._new_lender(), message, m.CommandExecutionResultMessageInterface, options.call_options())
         results = finish(run, callbacks).results
         if check and any(item.exit_code != 0 for item in results):
-            # Runtimes before 0.9 do not redact.
+            # Redacted here, since runtimes before 0.9 do not do so.
             shown, end = options.redacted(results), options.redacted(stderr.of(results[-1].command))
             raise CommandFailedError(results=shown, stderr=end)
         return m.CommandExecutionResult(results=results)

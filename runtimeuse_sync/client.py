@@ -1,4 +1,4 @@
-"""``Client``: the configuration of a runtime's connection, and calls that open one each."""
+"""``Client``: the configuration of connections to a runtime, and the calls, each of which opens one."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ _default_logger = logging.getLogger("runtimeuse_sync")
 class Client(ConnectionSettings, ManyRuns):
     """A client for an agent runtime. ``RuntimeUseClient`` is the same class.
 
-    A client is configuration: immutable, picklable if what it was given is, safe to share between threads and
-    across ``fork``. Each call opens a connection of its own and leaves nothing behind. As a context manager it ends
-    its jobs: see ``submit``.
+    A client is configuration: immutable, picklable if its arguments are, safe to share between threads and across
+    ``fork``. Each call opens a connection of its own, and leaves no thread or socket behind. As a context manager it
+    ends its jobs: see ``submit``.
 
     Args:
         ws_url (str or None): where the runtime listens: ws://, wss://, http:// or https://, with path and query.
@@ -74,7 +74,7 @@ class Client(ConnectionSettings, ManyRuns):
     <Client: ws://localhost:8080>
     """
 
-    ws_url: Optional[str] = attrs.field(default=None, repr=False)  # in a subclass that attrs gives a repr, too
+    ws_url: Optional[str] = attrs.field(default=None, repr=False)  # not in the repr that attrs gives a subclass, either
     transport: Optional[Transport] = None
     cancel_poll_interval: float = attrs.field(default=0.25, kw_only=True)
     drain_timeout: Optional[float] = attrs.field(default=60.0, kw_only=True)
@@ -112,7 +112,7 @@ class Client(ConnectionSettings, ManyRuns):
         check_list_of(Observer)("observers", list(observers) if isinstance(observers, tuple) else observers)
 
     def __repr__(self) -> str:
-        # Missing if the client could not be made: reporters that show variables ask for its text even then.
+        # Missing if __init__ raised: error reporters that show variables call repr() even then.
         transport = getattr(self, "_transport", None)
         if transport is None:
             return "<Client: incomplete>"
@@ -120,7 +120,7 @@ class Client(ConnectionSettings, ManyRuns):
 
     @property
     def _where(self) -> Optional[str]:
-        """Scheme, host and port; None with a transport of the user's own."""
+        """Scheme, host and port of the runtime; None with a custom transport."""
         return str(self._transport.endpoint) if isinstance(self._transport, WebSocketTransport) else None
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -25,20 +25,20 @@ from .streams import Streams
 
 ResultT = TypeVar("ResultT")
 OutputT = TypeVar("OutputT")
-if TYPE_CHECKING:  # Python has defaults for type variables from 3.13 on; type checkers have them for all
+if TYPE_CHECKING:  # type checkers know defaults of type variables for every version, Python from 3.13 on
     from typing_extensions import TypeForm, Unpack
     from typing_extensions import TypeVar as TypeVarWithDefault
 
     MessageT = TypeVarWithDefault("MessageT", bound=m.ResultMessageInterface[Any], default=m.ResultMessageInterface)
-    # In this order: a type checker that does not know TypeForm (PEP 747) yet still infers classes.
+    # In this order, so that a type checker that does not support TypeForm (PEP 747) still infers classes.
     JSONSchema = dict[str, Any]
 else:
     MessageT = TypeVar("MessageT")
-    Unpack = Union  # PEP 692 is for type checkers; until 3.10, typing has no Unpack that could be evaluated
+    Unpack = Union  # a placeholder: Unpack (PEP 692) is only for type checkers, and older versions of typing lack it
 
 
 class Invoking(Streams):
-    """``invoke``, beside the streams."""
+    """A base class that adds ``invoke`` to the streams."""
 
     @overload
     def invoke(

@@ -1,6 +1,6 @@
-"""What a ``Client`` does with many prompts: jobs in the background, and maps.
+"""The methods of ``Client`` for many prompts: jobs in the background, and maps.
 
-Methods alone: what they do stands in ``jobs``, which is imported when one of them is called.
+The implementation is in ``jobs``, which is imported when one of them is called.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .jobs import Budget, Job, Outcome, Progress, Work
 
-    # In this order: a type checker that does not know TypeForm (PEP 747) yet still infers classes.
+    # In this order, so that a type checker that does not support TypeForm (PEP 747) still infers classes.
     JSONSchema = dict[str, Any]
 
     class MapKeywords(QueryKeywords, total=False):

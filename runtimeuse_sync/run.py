@@ -1,4 +1,4 @@
-"""``Run``: one request as a context manager and an iterator. What ``stream`` returns, and the other calls use."""
+"""``Run``: one request as a context manager and an iterator. ``stream`` returns it, and all other calls use it."""
 
 from __future__ import annotations
 
@@ -54,21 +54,21 @@ class Run(Generic[ResultT]):
         self._request = request
         self._result_cls = result_cls
         self._options = options
-        self._callbacks = callbacks or Callbacks()  # called by iterating
+        self._callbacks = callbacks or Callbacks()  # called during iteration
         self._cancellation = lender.settings.cancellation(options.is_cancelled)
         self._observation = lender.settings.observers.of_call(request, self._logger)
         self._is_entered = False
-        self._was_opened = False  # by a connection that it had before this one
+        self._was_opened = False  # for a connection that the run used before this one
         self._loop: Optional[RequestLoop] = None
         self._messages: Iterator[Any] = iter(())
 
     def __repr__(self) -> str:
-        loop = getattr(self, "_loop", None)  # missing if it could not be made
+        loop = getattr(self, "_loop", None)  # missing if __init__ raised
         state = "not entered" if loop is None else loop.exchange.state.name.lower()
         return f"<Run: {state}>"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the state, the request and the result, if there is one, as a table."""
+        """The HTML that a notebook shows: a table of the state, the request and the result, if there is one."""
         from .notebook import _html
 
         result = None if self._loop is None else self._loop.exchange.result
@@ -105,7 +105,7 @@ class Run(Generic[ResultT]):
         return loop
 
     def _loop_over(self, channel: Channel, request: Request) -> RequestLoop:
-        """What the channel knows is read here, once it is lent, and not before."""
+        """Make the request loop over ``channel``. Not before it is lent: earlier calls change its state."""
         options = self._options
         may_follow = bool(request.artifacts_dirs) or bool(getattr(request, "post_agent_invocation_commands", None))
         channel.may_follow = channel.may_follow or may_follow
@@ -131,15 +131,15 @@ class Run(Generic[ResultT]):
         escaped = None if self._loop is None else self._loop.escaped
         if escaped is not None and error is not None and error.__cause__ is escaped:
             self._leave_surely(escaped)
-            raise escaped  # a callback's StopIteration, which a generator turns into a RuntimeError
+            raise escaped  # a callback's StopIteration: the generator turned it into a RuntimeError
         self._leave_surely(error)
 
     def _leave_surely(self, error: Optional[BaseException]) -> None:
         if self._loop is not None and self._loop.is_inherited:
-            return  # the connection is the parent's
+            return  # a forked child: the connection is the parent's
         try:
             self._leave(error)
-        except BaseException:  # a signal may land anywhere
+        except BaseException:  # a signal handler may raise anywhere
             self._cancellation.end_wait()
             self._lender.take_back(self._cancellation, is_clean=False, timeout=0.0)
             raise
@@ -147,7 +147,7 @@ class Run(Generic[ResultT]):
             self._observation.end(None if self._loop is None else self._loop.exchange.result, error)
 
     def _leave(self, error: Optional[BaseException]) -> None:
-        """Stop what still runs, and let go of the connection: within a second after an exception."""
+        """Stop a request that still runs, and give back the connection: within a second after an exception."""
         loop, is_clean = self._loop, False
         try:
             if loop is not None:
@@ -187,14 +187,14 @@ class Run(Generic[ResultT]):
         return message
 
     def _result_last(self) -> Iterator[Any]:
-        """On the wire, more may come behind the result: output of post-agent commands, for one."""
+        """The deliveries with the result moved to the end: on the wire, messages may follow it."""
         for message in self.deliveries():
             if not isinstance(message, self._result_cls):
                 yield message
         yield self.result
 
     def deliveries(self) -> Iterator[Any]:
-        """The messages in the order of the wire, the result in its place. For use instead of iteration.
+        """The messages in wire order, with the result where it came. For use instead of iteration.
 
         >>> with client.stream(InvocationMessage(system_prompt="", user_prompt="hi")) as run:
         ...     [type(message).__name__ for message in run.deliveries()]
@@ -224,7 +224,7 @@ class Run(Generic[ResultT]):
 
     @property
     def was_opened(self) -> bool:
-        """Whether its connection has come about; from any thread. As long as not, nothing has been sent.
+        """Whether the connection was established; before that, nothing is sent. May be read by any thread.
 
         >>> client.stream(InvocationMessage(system_prompt="", user_prompt="hi")).was_opened
         False
@@ -235,7 +235,7 @@ class Run(Generic[ResultT]):
 
     @property
     def usage(self) -> Usage:
-        """What it took so far; the runtime tells it with a result. What an error tells is in the error.
+        """Tokens and cost so far, as reported with the result; an error has those that were reported with it.
 
         >>> client.stream(InvocationMessage(system_prompt="", user_prompt="hi")).usage.cost_usd
         """

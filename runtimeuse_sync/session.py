@@ -48,7 +48,7 @@ class Session(SandboxCalls):
         self._default_options = defaults
 
     def __repr__(self) -> str:
-        lender = getattr(self, "_lender", None)  # missing if it could not be made
+        lender = getattr(self, "_lender", None)  # missing if __init__ raised
         if lender is None:
             return "<Session: incomplete>"
         state = "closed" if lender.is_closed else "open" if lender.is_used else "not entered"
@@ -68,18 +68,18 @@ class Session(SandboxCalls):
 
     def __exit__(self, exc_type: object, error: Optional[BaseException], traceback: object) -> None:
         if self._lender.is_inherited or self._lender.is_closed:
-            return  # the socket is the parent's, or gone
+            return  # a forked child, or closed already
         try:
-            self.abort()  # calls that other threads are still in
+            self.abort()  # calls of other threads, still in flight
             if error is None and self._lender.channel.may_follow:
                 self._drain()
             self._close(CLOSE_WAIT)
-        except BaseException:  # a signal's among them, which may land anywhere
+        except BaseException:  # also of a signal handler, which may raise anywhere
             self._close(IMPATIENT_CLOSE_WAIT)
             raise
 
     def _drain(self) -> None:
-        """Serve what the runtime still has of the requests so far: a call of its own to observers."""
+        """Serve messages that may still follow the requests so far. Observers see it as a call of its own."""
         settings = self._lender.settings
         observation = settings.observers.of_call(EndSessionMessage(), settings.logger)
         with observation.of_block():

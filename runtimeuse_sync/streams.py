@@ -19,28 +19,28 @@ from .run import Run
 from .typed_run import TypedRun
 
 OutputT = TypeVar("OutputT")
-if TYPE_CHECKING:  # Python has defaults for type variables from 3.13 on; type checkers have them for all
+if TYPE_CHECKING:  # type checkers know defaults of type variables for every version, Python from 3.13 on
     from typing_extensions import TypeForm, Unpack
     from typing_extensions import TypeVar as TypeVarWithDefault
 
     MessageT = TypeVarWithDefault("MessageT", bound=m.ResultMessageInterface[Any], default=m.ResultMessageInterface)
-    # In this order: a type checker that does not know TypeForm (PEP 747) yet still infers classes.
+    # In this order, so that a type checker that does not support TypeForm (PEP 747) still infers classes.
     JSONSchema = dict[str, Any]
 else:
     MessageT = TypeVar("MessageT")
-    Unpack = Union  # PEP 692 is for type checkers; until 3.10, typing has no Unpack that could be evaluated
+    Unpack = Union  # a placeholder: Unpack (PEP 692) is only for type checkers, and older versions of typing lack it
 
 
 class Streams(ABC):
-    """``stream`` and ``stream_commands``, over one way to start a run."""
+    """A base class with ``stream`` and ``stream_commands``. A subclass says where a run gets its connection."""
 
     @abstractmethod
     def _new_lender(self) -> Lender:
-        """Where a run gets its connection."""
+        """A new lender, from which one run gets its connection."""
 
     @abstractmethod
     def _defaults(self) -> Optional[QueryOptions]:
-        """What a call takes that is given no options."""
+        """The options of a call that is given none."""
 
     @overload
     def stream(
@@ -220,7 +220,7 @@ class Streams(ABC):
         output_type: Any,
         output_repairs: int,
     ) -> Run[MessageT]:
-        """A run, whose answer is of the ``output_type`` if there is one."""
+        """A run; a ``TypedRun`` if there is an ``output_type``."""
         lender = self._new_lender()
         if output_type is None and output_repairs == 0:
             return Run(lender, invocation, result_cls, options, callbacks)

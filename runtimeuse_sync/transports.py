@@ -1,4 +1,4 @@
-"""How a client reaches a runtime: the protocols that a transport implements, and the WebSocket one.
+"""Transports, by which a client reaches a runtime: the interfaces, and the implementation for WebSocket.
 
 Implement ``Transport`` and ``Connection`` to reach a runtime by other means (a process's pipes, a test
 double) and pass it as ``Client(transport=…)``. ``encode_message`` and ``decode_message`` are the wire's JSON.
@@ -82,7 +82,7 @@ class Connection(Protocol):
 
 
 class ClosesItself(Protocol):
-    """What a connection may have beside the methods of ``Connection``: it spares two changes of threads at the end.
+    """An optional method of a connection, beside those of ``Connection``. It saves two thread switches at the end.
 
     >>> from runtimeuse_sync.transports import WebSocketTransport
     >>> connection: ClosesItself = WebSocketTransport("ws://localhost:8080").connection()

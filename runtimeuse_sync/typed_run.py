@@ -1,4 +1,4 @@
-"""``TypedRun``: a run whose answer is of a type, and is asked for again while it does not fit."""
+"""``TypedRun``: a run whose answer is converted to a type; the agent is asked again while it does not fit."""
 
 from __future__ import annotations
 
@@ -17,56 +17,56 @@ ResultT = TypeVar("ResultT")
 
 
 class Asking(Protocol):
-    """What is asked for; ``outputs`` has it.
+    """The interface to the wanted type and its repairs; implemented in ``outputs``.
 
     Attributes:
-        request: what asks for it.
-        may_follow: whether it may be asked for again.
+        request: the first request.
+        may_follow: whether the agent may be asked again.
     """
 
     request: m.InvocationMessage
 
     @property
     def may_follow(self) -> bool:
-        """See above."""
+        """Whether the agent may be asked again."""
 
     def read(self, result: Any) -> Any:
-        """The answer as its type; raises ``OutputValidationError``."""
+        """Convert the answer to the type; raises ``OutputValidationError``."""
 
     def again(self, error: OutputValidationError) -> Optional[m.InvocationMessage]:
-        """What asks again after ``error``; None if it was asked often enough."""
+        """The request that asks again after ``error``; None if no repairs are left."""
 
 
 class TypedRun(Run[ResultT]):
-    """A run whose result has an ``output`` of a type, and the only result that it yields is one that fits."""
+    """A run whose result has an ``output`` of a type. It yields a result only if the answer fits."""
 
     def __init__(self, lender: Any, asking: Asking, *args: Any, **options: Any) -> None:
         super().__init__(lender, asking.request, *args, **options)
         self._asking = asking
         self._has_output = False
-        self._spent = Usage()  # on answers that did not fit, and were asked for again
+        self._spent = Usage()  # usage of the answers that did not fit
 
     def _start(self, channel: Channel, request: Request, *, is_last: bool = True) -> RequestLoop:
         return super()._start(channel, request, is_last=is_last and not self._asking.may_follow)
 
     def deliveries(self) -> Iterator[Any]:
-        """As those of ``Run``, with those of what asks again."""
+        """The deliveries as of ``Run``, with those of repeated requests."""
         messages = super().deliveries()
         return self._until_it_fits(messages)
 
     @property
     def result(self) -> ResultT:
-        """As that of ``Run``, with its ``output``; raises ``OutputValidationError`` if the answer does not fit."""
+        """The result as of ``Run``, with its ``output``; ``OutputValidationError`` if the answer does not fit."""
         result = super().result
         if not self._has_output:
-            # The class may be a frozen one of the user's.
+            # Without the class's own __setattr__: a user's class may be frozen.
             object.__setattr__(result, "output", self._asking.read(result))
             self._has_output = True
         return result
 
     @property
     def usage(self) -> Usage:
-        """As that of ``Run``, over all that was asked."""
+        """The usage as of ``Run``, summed over all requests."""
         return self._spent + super().usage
 
     def _until_it_fits(self, messages: Optional[Iterator[Any]]) -> Iterator[Any]:
@@ -85,7 +85,7 @@ class TypedRun(Run[ResultT]):
         self.result  # noqa: B018 - raises if the last one does not fit either
 
     def _asked_again(self, request: m.InvocationMessage) -> Iterator[Any]:
-        """The messages of ``request``: over the connection that there is, if that is good for it, or over another."""
+        """The messages of a repeated ``request``, over the same connection if the runtime allows it, or a new one."""
         loop, has_come = self._entered(), False
         channel = loop.hand_over()
         if not (channel.serves_one_call and loop.exchange.drains):
@@ -95,14 +95,14 @@ class TypedRun(Run[ResultT]):
                     yield message
                 return
             except (AgentRuntimeError, ConnectionLostError):
-                # Runtimes before 0.11 refuse it: with an error, or they have closed.
+                # Runtimes before 0.11 refuse a second request: with an error, or by closing the connection.
                 if has_come or not channel.serves_one_call:
                     raise
         self._give_back()
         yield from self._start(self._borrow(), request).deliveries()
 
     def _give_back(self) -> None:
-        """Close the connection of one request, for that of the next."""
+        """Close the connection of one request, before the next opens a new one."""
         self._was_opened, self._loop = self.was_opened, None
         self._observation.unwatch()
         self._lender.take_back(self._cancellation, is_clean=True, timeout=waits.CLOSE_WAIT)

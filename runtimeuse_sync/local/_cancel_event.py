@@ -1,4 +1,4 @@
-"""An Event that can call functions when it is set, so that what blocks on something else needs no polling."""
+"""An Event that calls functions when it is set, so that a wait for something else can be ended without polling."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Callable
 
-# Seconds between two looks at a plain Event, which tells nobody that it was set. A runtime's own are not plain.
+# Seconds between two checks of a plain Event, which calls nothing when it is set. A runtime uses CancelEvent only.
 _POLL = 0.1
 
 
 class CancelEvent(threading.Event):
-    """A ``threading.Event`` that calls functions in the moment it is set, on the thread that sets it."""
+    """A ``threading.Event`` that calls functions when it is set, on the thread that sets it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class CancelEvent(threading.Event):
         self._actions: list[Callable[[], None]] = []
 
     def set(self) -> None:
-        """Set the event, and call what is registered."""
+        """Set the event, and call the registered functions."""
         super().set()
         with self._registry:
             actions = tuple(self._actions)
@@ -67,7 +67,7 @@ def _registered(event: CancelEvent, action: Callable[[], None]) -> Iterator[None
 
 @contextmanager
 def _polled(event: threading.Event, action: Callable[[], None]) -> Iterator[None]:
-    """For a plain Event, which a user may give who calls a handler without a runtime."""
+    """The same by polling, for a plain Event: a user who calls a handler without a runtime may pass one."""
     over = threading.Event()
 
     def look() -> None:

@@ -1,4 +1,4 @@
-"""A program and its arguments, as users give them."""
+"""Checking and splitting of a command that a user passes as an argument."""
 
 from __future__ import annotations
 

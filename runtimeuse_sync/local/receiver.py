@@ -1,4 +1,4 @@
-"""Where the artifacts of a local runtime go: a folder, by way of HTTP."""
+"""A receiver of artifacts of a local runtime: it saves HTTP uploads in a folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A message beside the one that was expected."""
+"""Comparison of a message with the expected one."""
 
 from __future__ import annotations
 

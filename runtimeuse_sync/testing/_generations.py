@@ -135,7 +135,7 @@ class _Generation:
             self._hear(None)
 
     def _hear(self, timeout: Optional[float]) -> bool:
-        """React to the next message; False if none came in time."""
+        """Receive the next message and react to it; return False if none came in time."""
         try:
             message = self._peer.receive(timeout)
         except NothingCame:

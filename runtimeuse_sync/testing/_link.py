@@ -1,4 +1,4 @@
-"""The socket and the WebSocket of one connection: what the loop does for a peer."""
+"""The socket and the WebSocket state of one connection, used by the loop's thread."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _WANTS: tuple[type[OSError], ...] = (BlockingIOError, ssl.SSLWantReadError, ssl.
 
 @attrs.frozen
 class Answer:
-    """What becomes of a handshake.
+    """The answer to a handshake: accept it, or refuse it with a status.
 
     Attributes:
         status (int or None): the HTTP status to refuse it with. Default None: it is accepted.
@@ -46,7 +46,7 @@ class Answer:
 
 
 class Host(Protocol):
-    """Decides what becomes of a connection, and is told what happens. Called by the loop's thread alone."""
+    """The interface that answers handshakes and receives a connection's events, on the loop's thread only."""
 
     def answer(self, link: Link, request: Request) -> Answer:
         """The client asks for a WebSocket."""
@@ -58,7 +58,7 @@ class Host(Protocol):
         """The socket is closed."""
 
     def on_failure(self, error: BaseException) -> None:
-        """There is a fault in the server itself."""
+        """An unexpected exception (a bug) in the server itself."""
 
 
 class Link:
@@ -171,7 +171,7 @@ class Link:
         self._try_to_flush()
 
     def hang_up(self) -> None:
-        """End our direction of the TCP stream, once all is written."""
+        """Shut down the writing side of the TCP connection, once all is written."""
         self._half_close = True
         self._try_to_flush()
 

@@ -1,4 +1,4 @@
-"""``Mailbox``: what one client has sent, and whether it is still there."""
+"""``Mailbox``: the messages of one client that a script has not read yet, and whether the client is connected."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _STALL_PATIENCE = 30.0
 
 
 class NothingCame(AssertionError):  # noqa: N818 - a failed expectation
-    """The client said nothing within the time that it had."""
+    """The client sent nothing in time."""
 
 
 class Peer:
@@ -56,7 +56,7 @@ class Peer:
         self._link = link
         self._mailbox = link.mailbox
 
-    # What a script says.
+    # Sending.
 
     def send(self, *messages: Any) -> None:
         """Send messages, in order; return when they are written.
@@ -96,7 +96,7 @@ class Peer:
         if not self._mailbox.flushed.wait(_STALL_PATIENCE):
             raise AssertionError(f"the client did not read for {_STALL_PATIENCE:g} s")
 
-    # What a script hears.
+    # Receiving.
 
     def receive(self, timeout: Optional[float] = 5.0) -> Received:
         """The next message of the client.
@@ -177,7 +177,7 @@ class Peer:
     def _be_deaf(self) -> None:
         self._link.deaf = True
 
-    # How a script ends it.
+    # Closing.
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Close with ``code`` and ``reason``."""

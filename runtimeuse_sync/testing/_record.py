@@ -1,4 +1,4 @@
-"""``Record``: what has happened on all connections, for the test to see and to wait for."""
+"""``Record``: the log of all connections, which the test can read and wait for."""
 
 from __future__ import annotations
 

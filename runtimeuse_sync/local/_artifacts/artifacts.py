@@ -21,11 +21,11 @@ from .watching import Watcher
 
 
 class Outbox(Protocol):
-    """What is needed of the way to the client; ``_server`` has it."""
+    """The interface for messages to the client; implemented in ``_server``."""
 
     @property
     def redactor(self) -> Redactor:
-        """Takes the client's secrets out."""
+        """The redactor of the client's secrets."""
 
     def send(self, message: AgentRuntimeMessageInterface) -> object:
         """Send a message; may wait until the client has read earlier ones."""

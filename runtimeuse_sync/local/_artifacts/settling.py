@@ -1,4 +1,4 @@
-"""Decides which versions of files are finished and not yet asked for. Does no I/O: the caller gives time and stat."""
+"""Decides which versions of files are finished and were not offered yet. No I/O: the caller passes time and stat."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from attrs import define, frozen
 
 @frozen
 class Version:
-    """What changes when a file is written."""
+    """The identity of one version of a file: the parts of its stat that change when it is written."""
 
     modified_ns: int
     size: int

@@ -1,4 +1,4 @@
-"""Directories watched on a thread: tells of each file once its writing has settled.
+"""Watching of directories, on a thread: reports each file once it has not been written to for a while.
 
 The watching library says *that* something changed; what is there is read from the disk. So nothing is lost
 where its events are: in the moment before a new folder is watched, or when a queue in the kernel overflows.

@@ -1,4 +1,4 @@
-"""The processes of a request and of a runtime, where there are no keepers: each a process group, ended as one.
+"""The processes of a request and of a runtime on systems without keepers: each is a process group, ended as one.
 
 A process that makes a group of its own gets away (on Windows, one whose parent has ended).
 """

@@ -1,4 +1,4 @@
-"""Keepers, as seen from here: what starts commands for us, tells how they ended, and ends their trees. Linux only."""
+"""This process's side of keepers: small processes that start commands, report how they ended, end their trees. Linux."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Process:
         (self.returncode,) = wire.STATUS.unpack(data)
 
     def forget(self) -> None:
-        """Give up what its end would be told by."""
+        """Close the pipe by which its end would be reported."""
         self.owner = None
         status, self._status = self._status, None
         if status is not None:
@@ -207,7 +207,7 @@ class Keeper:
                 logger.warning("processes may be left: what was to end them does not answer")
 
     def release(self) -> None:
-        """Let go of it: it ends when its last process has ended by itself."""
+        """Tell the keeper to end when its last process has ended by itself."""
         with suppress(OSError):
             self._say(wire.RELEASE)
         self._channel.close()

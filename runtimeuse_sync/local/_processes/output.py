@@ -1,4 +1,4 @@
-"""The output of a command: read on threads, handed on as it comes, limited, and the beginning of it kept."""
+"""Reading the output of a command, on threads: it is passed on as it comes, limited, and its beginning is kept."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ class Pump:
                 self._send(self._stream.flush())
 
     def mute(self) -> None:
-        """Throw away what is held back and what comes; waits for no lock."""
+        """Discard held and further output; takes no lock."""
         self._detached = True
 
 

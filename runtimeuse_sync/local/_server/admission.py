@@ -1,4 +1,4 @@
-"""Who may connect: a runtime runs commands for whoever gets in."""
+"""Access control of the opening handshake: a client that is admitted can run commands."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ class Admission:
         # A browser always tells the page's origin, and no other client does.
         if any(origin not in self.allowed_origins for origin in request.headers.get_all("Origin")):
             return protocol.reject(HTTPStatus.FORBIDDEN, "Connections from this origin are not allowed.\n")
-        # A page whose name was made to lead here says that name. With a token, it would have to have that.
+        # Against DNS rebinding: a web page whose own name resolves to this machine sends that name as Host. Not needed
+        # with a token, which the page would not have.
         if self.token is None and not self._is_called_rightly(request):
             return protocol.reject(HTTPStatus.FORBIDDEN, "This runtime is not called by that name (allowed_hosts).\n")
         return None
@@ -75,7 +76,7 @@ class Admission:
             return True
         given = request.headers.get_all("Authorization")
         scheme, _, credentials = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-        # Both are looked at in any case, so that the time taken tells neither.
+        # Both are always compared, so that the time taken reveals nothing.
         given_bytes = credentials.strip().encode(errors="surrogateescape")
         is_right = hmac.compare_digest(given_bytes, self.token.encode())
         return is_right and scheme.lower() == "bearer"

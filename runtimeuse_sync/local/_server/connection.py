@@ -1,7 +1,7 @@
-"""One client's socket and the thread that owns it: reads, writes and closes, and never waits for the client.
+"""One client's socket, and the thread that reads, writes and closes it, and never waits for the client.
 
-A client that reads nothing for a while must still be heard, above all when it cancels. So whoever has a message
-for it puts that into a queue, and waits there if the client is behind; this thread does not.
+The messages of a client that does not read for a while must still be read, above all a cancellation. So a thread that
+has a message for the client puts it into a queue, and waits there while the queue is full; this thread does not wait.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from .outgoing import Outgoing
 
 logger = logging.getLogger(__name__)
 
-# Seconds for the opening handshake: whoever needs longer is no client.
+# Seconds for the opening handshake.
 OPEN_TIMEOUT = 10.0
 
-# Seconds for the closing handshake, in which the client may still read what waits for it.
+# Seconds for the closing handshake, in which the client may still read the queued messages.
 CLOSE_TIMEOUT = 2.0
 
 _READ_SIZE = 64 * 1024
 
-# Seconds of silence before the system asks whether the client's machine is there, and between two questions, of
-# which four in a row may stay unanswered: a machine that is gone is noticed in two minutes. The default is hours.
+# TCP keepalive: seconds of silence before the first probe, and between two probes; after four without an answer the
+# connection is lost. A machine that is gone is noticed in two minutes; with the system's defaults it takes hours.
 _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 
-# A client that is gone must be an error here, even where the host program lets SIGPIPE end the process.
+# Writing to a client that is gone must raise, even if the host program has SIGPIPE at its default, which kills it.
 _NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
 
 # poll needs no descriptor of its own.
@@ -48,23 +48,23 @@ def _always() -> bool:
 
 
 class Served(Protocol):
-    """What a connection is for, once its handshake is done. All is called on the connection's thread."""
+    """The interface of a connection to its session, used after the handshake, on the connection's thread."""
 
     def take(self, message: Received) -> None:
-        """Take in a message. Must not wait."""
+        """Process a message. Must not block."""
 
     def tick(self) -> Optional[float]:
-        """Do what it is time for; the seconds until the next time, None if there is none. Must not wait."""
+        """Do what is due; return the seconds until the next time, None if there is none. Must not block."""
 
     def cancel(self) -> None:
-        """Begin to end: the connection is closing. Must not wait."""
+        """Cancel the work, since the connection is closing. Must not block."""
 
     def end(self) -> None:
-        """Wait for what still runs: the connection is closed."""
+        """Wait for the work to end, after the connection is closed."""
 
 
 class Connection:
-    """A connection: ``run`` is its thread; how things are sent, and how it is closed, is for all threads."""
+    """A connection. ``run`` is its thread's function; the methods that send and close may be called by any thread."""
 
     def __init__(self, client: socket.socket, framing: Framing, serve: Callable[[Connection], Served]) -> None:
         self._socket = client
@@ -81,7 +81,7 @@ class Connection:
         self._is_closing = False
         self._thread_id: Optional[int] = None
 
-    # --- for all threads -----------------------------------------------------------------------------
+    # --- any thread ----------------------------------------------------------------------------------
 
     def send(self, payload: bytes, is_wanted: Question = _always, claim: Question = _always) -> bool:
         """Queue a message as soon as there is room.
@@ -104,13 +104,13 @@ class Connection:
             return True
 
     def reply(self, payload: bytes, claim: Question = _always) -> None:
-        """Queue an answer to what the client said, whether there is room or not. Never waits."""
+        """Queue an answer to a message of the client, even if there is no room. Never waits."""
         with self._changed:
             if claim():
                 self._queue(payload, is_reply=True)
 
     def offer(self, payload: bytes, is_wanted: Question) -> None:
-        """Queue a message that is of use only to a client that is not behind. Never waits."""
+        """Queue a message if there is room, else drop it. Never waits."""
         with self._changed:
             if self._outgoing.has_room and is_wanted():
                 self._queue(payload, is_reply=False)
@@ -127,7 +127,7 @@ class Connection:
         self._waker.wake()
 
     def nudge(self) -> None:
-        """Have everything looked at again: what is waited for, and what it is time for. Never waits."""
+        """Make all waiting threads check their conditions, and this connection's thread call ``tick``. Never waits."""
         with self._changed:
             self._changed.notify_all()
         self._waker.wake()
@@ -240,7 +240,7 @@ class Connection:
         return min((max(0.0, seconds) for seconds in waits if seconds is not None), default=None)
 
     def _begins_to_close(self) -> bool:
-        """Whether this is the first look since it is closing; from now on, it has so much time for that."""
+        """Whether closing has begun since the last call; if so, start the time limit for it."""
         with self._changed:
             if self._is_closing or not self._framing.is_ending:
                 return False
@@ -250,7 +250,7 @@ class Connection:
 
     @contextmanager
     def _safety_net(self) -> Iterator[None]:
-        """A fault of ours closes the connection, and says in the log where it was."""
+        """Close the connection after an unexpected exception (a bug here), and log where it was raised."""
         try:
             yield
         except Exception as error:  # noqa: BLE001
@@ -271,6 +271,6 @@ class Connection:
 
 
 def _log_origin(error: Exception) -> None:
-    """Log the lines that led to ``error``, a fault of ours; not its text, which may hold what a client said."""
+    """Log the traceback of ``error``, a bug here, without its text, which may quote a client."""
     where = "".join(traceback.format_tb(error.__traceback__))
     logger.error("serving a connection raised %s\n%s", type(error).__name__, where)

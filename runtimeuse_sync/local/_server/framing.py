@@ -1,4 +1,4 @@
-"""The WebSocket protocol of one connection: bytes in, messages and bytes out. No I/O, no clock."""
+"""The WebSocket protocol state of one connection: takes bytes, returns messages and bytes to send. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ GOING_AWAY = 1001
 _INVALID_DATA = 1007
 _INTERNAL_ERROR = 1011
 
-# In no hierarchy: at DEBUG, websockets logs headers and payloads.
+# A logger without a parent, so that nothing is logged: at DEBUG, websockets logs headers and payloads.
 _no_log = logging.Logger("runtimeuse_sync.local.websockets", logging.CRITICAL + 1)
 
-# A message as it came: text, or bytes for one in a binary frame.
+# A received message: str for a text message, bytes for a binary one.
 Received = Union[str, bytes]
 
 
@@ -44,18 +44,18 @@ class Framing:
 
     @property
     def is_ending(self) -> bool:
-        """Whether all is said but the end of the connection: it is closed, closing, or was refused."""
+        """Whether nothing is left but to close the socket: the connection is closing, closed, or was refused."""
         return self._protocol.eof_sent or self._protocol.state in (State.CLOSING, State.CLOSED)
 
     @property
     def is_over(self) -> bool:
-        """Whether the client's end has come as well."""
+        """Whether the client has closed its side as well."""
         return self._protocol.state is State.CLOSED
 
     # --- in ------------------------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> list[Received]:
-        """Take in what has come, ``b""`` for the end; the messages that it completes."""
+        """Add received data, ``b""`` for the end of the stream; return the messages that it completes."""
         return [message for piece in self._pieces(data) for message in self._taken(piece)]
 
     def _pieces(self, data: bytes) -> Iterator[bytes]:
@@ -120,10 +120,10 @@ class Framing:
             self._protocol.send_close(code)
 
     def fail(self) -> None:
-        """Close because of a fault on this side."""
+        """Close because of an error on this side."""
         if self.is_open:
             self._protocol.fail(_INTERNAL_ERROR)
 
     def to_send(self) -> list[bytes]:
-        """What is to be written now; ``b""`` for the end of what is ever written."""
+        """The chunks to write now; ``b""`` means that the writing side is to be shut down."""
         return self._protocol.data_to_send()

@@ -1,4 +1,4 @@
-"""Something that happens once, and can be waited for where signals arrive."""
+"""An event that is set once, and can be waited for on the main thread, where signal handlers run."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Latch:
         self._waiting: set[Waker] = set()
 
     def is_set(self) -> bool:
-        """Whether it has happened."""
+        """Whether ``set`` was called."""
         return self._is_set
 
     def set(self) -> None:
-        """It happens."""
+        """Set it, and wake all that wait."""
         self._is_set = True
         with self._lock:
             waiting = tuple(self._waiting)

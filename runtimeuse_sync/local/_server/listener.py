@@ -1,4 +1,4 @@
-"""Takes connections in, serves each on a thread of its own, and leaves none of their threads or sockets behind."""
+"""The listening socket: accepts connections, serves each on a thread of its own, and ends all of them at ``close``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _EXHAUSTED = "The runtime cannot start a thread for another connection now; try 
 
 
 class Listener:
-    """Listens from its making on."""
+    """Listens as soon as it is constructed."""
 
     def __init__(
         self,

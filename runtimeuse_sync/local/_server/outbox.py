@@ -1,4 +1,4 @@
-"""The one way out to the client: redacted and encoded; what comes after the end of the connection is dropped."""
+"""Sending of messages to the client, redacted and encoded. After the end of the connection they are dropped."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Outbox:
         self.reply(ErrorMessageInterface(error=error, metadata=metadata))
 
     def nudge(self) -> None:
-        """Have those who wait ask again whether their message is wanted."""
+        """Make threads that wait to send check again whether their message is wanted."""
         self._connection.nudge()
 
     def _encoded(self, message: AgentRuntimeMessageInterface) -> bytes:

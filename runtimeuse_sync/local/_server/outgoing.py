@@ -1,4 +1,4 @@
-"""What waits to be written to one client, and how much of it there may be. No I/O, no lock."""
+"""The queue of bytes to be written to one client, and its limits. No I/O, no lock."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class Outgoing:
         return self._replies < _MOST_REPLIES
 
     def add(self, data: bytes, *, is_reply: bool) -> None:
-        """Put ``data`` behind what is there."""
+        """Append ``data``."""
         self._chunks.append((memoryview(data), is_reply))
         self._count(len(data) + _OVERHEAD, is_reply)
 
     def head(self) -> bytes:
-        """What to write next, in one go."""
+        """The bytes to write next, with one call."""
         sizes = accumulate(len(data) for data, _ in self._chunks)
         whole = sum(1 for _ in takewhile(lambda size: size <= _BATCH, sizes))
         if whole == 0:

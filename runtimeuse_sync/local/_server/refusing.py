@@ -1,4 +1,4 @@
-"""What a runtime that cannot serve a connection does with it: says so in HTTP, and hangs up."""
+"""Refusal of connections that a runtime cannot serve: it answers in HTTP, and closes them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST = 32
 
 
 class Refusals:
-    """Sockets of refused clients, open until they have asked, and have read why they get nothing.
+    """The sockets of refused clients, kept open until each has sent its request and read the answer.
 
     An answer before the request confuses some clients, and to close at once could take the answer from them.
     Used on the thread of the selector, and never waits.
@@ -29,7 +29,7 @@ class Refusals:
         self._selector = selector
         # In the order of their deadlines.
         self._deadlines: dict[socket.socket, float] = {}
-        # What they have not been told yet.
+        # The part of the answer that was not written yet.
         self._answers: dict[socket.socket, bytes] = {}
 
     def add(self, client: socket.socket, reason: str) -> None:

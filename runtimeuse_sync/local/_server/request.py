@@ -44,7 +44,7 @@ RequestMessage = Union[InvocationMessage, CommandExecutionMessage]
 
 
 class _FailedError(Exception):
-    """The request ends with this error."""
+    """Raised to end the request with this error message."""
 
     def __init__(self, error: str, metadata: Optional[Mapping[str, Any]] = None) -> None:
         super().__init__(error)
@@ -81,13 +81,13 @@ class Request:
         self._thread.start()
 
     def cancel(self) -> None:
-        """Have it end: its processes, and its handler at the next message that it sends. Never waits."""
+        """Cancel it: ends its processes at once, and its handler at the next message that it sends. Never waits."""
         if not self.cancelled.is_set():
             self.cancelled.set()
             self._outbox.nudge()
 
     def abandon(self) -> None:
-        """End it for the client, although its handler works on. Never waits."""
+        """End it for the client, although its handler still runs. Never waits."""
         self._outbox.reply(ErrorMessageInterface(error=_CANCELLED), self._claim_end)
         self._ended.set()
 

@@ -1,7 +1,7 @@
-"""What one connection is served by: one request at a time, artifacts beside it, the end of the session.
+"""The session of one connection: it runs one request at a time, handles artifacts meanwhile, and ends the session.
 
-The messages are taken in on the thread of the connection, which hears the client and so never waits: neither for
-the client, nor for a request that is being cancelled.
+Messages are processed on the connection's thread, which must go on reading, and so never waits: neither for the client,
+nor for a request that is being cancelled.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Session:
     # --- what the connection calls -------------------------------------------------------------------
 
     def take(self, message: Received) -> None:
-        """Take in what the client sent."""
+        """Process a message of the client."""
         if self._aborted.is_set():
             return
         if not isinstance(message, str):
@@ -73,7 +73,7 @@ class Session:
         self._hold_or_do(decoded)
 
     def tick(self) -> Optional[float]:
-        """Beat, give up on what does not end, go on with what waited for that; the seconds until the next time."""
+        """Send a heartbeat, abandon a request that does not end, process waiting messages; return seconds to wait."""
         now = time.monotonic()
         if self._give_up_at is not None and now >= self._give_up_at and self._request:
             self._request.abandon()

@@ -1,4 +1,4 @@
-"""What a runtime is set up with, checked once, handed to each of its connections."""
+"""The settings of a runtime, checked once, and passed to each of its connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Zip archives unpacked: never outside of their folder, never more than they may, and cancelled at any moment."""
+"""Unpacking of zip archives: never outside of their folder, limited in size, and cancellable at any time."""
 
 from __future__ import annotations
 

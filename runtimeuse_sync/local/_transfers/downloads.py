@@ -1,4 +1,4 @@
-"""What a request wants fetched before it begins: files, and zip archives unpacked, never outside their folder."""
+"""The downloads of a request: files, and zip archives to unpack, which are never written outside their folder."""
 
 from __future__ import annotations
 

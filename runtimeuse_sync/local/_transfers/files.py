@@ -1,4 +1,4 @@
-"""Files: opened only if they are regular, whole or not there at all, never outside the folder they are meant for."""
+"""Helpers for files: opening regular files only, writing a file completely or not at all, checking its folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import BinaryIO, Union
 # Without O_NONBLOCK, opening a FIFO waits for its other end. Windows has neither FIFOs nor the flag, but text mode.
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
-# What a terminal obeys, what a log takes for a new line, and halves of characters, which UTF-8 does not take.
+# Control characters, line separators, and lone surrogates, which UTF-8 cannot encode.
 _HARMFUL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 

@@ -1,4 +1,4 @@
-"""The system's table of processes: who lives below whom, and signals that reach no other than was meant."""
+"""The system's process table: the descendants of a process, and signals that cannot reach a later process instead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a keeper and the user's program say to each other."""
+"""The messages between a keeper and the user's program."""
 
 from __future__ import annotations
 
