@@ -1,4 +1,4 @@
-"""This process's side of keepers: small processes that start commands, report how they ended, end their trees. Linux."""
+"""This process's side of keepers: processes that start commands, report their ends, and end their trees (Linux)."""
 
 from __future__ import annotations
 
