@@ -87,7 +87,7 @@ def connected(sandbox: Sandbox, *, ready_timeout: Optional[float] = 60.0, **sett
     ...     client.query("hello").output
     'HELLO'
     """
-    Client("ws://localhost", **settings)  # refuses what cannot be meant, before anything is opened
+    Client("ws://localhost", **settings)  # raises for bad settings before anything is opened
     with sandbox as opened:
         client = Client(opened.url, **{"headers": getattr(opened, "headers", None), **settings})
         client.wait_until_ready(ready_timeout)

@@ -1,1 +1,1 @@
-"""What ``commands`` and ``files`` are made of: scripts that run in the sandbox, and archives there and back."""
+"""Helpers of ``commands`` and ``files``: scripts that run in the sandbox, and archives sent there and back."""

@@ -1,4 +1,4 @@
-"""The output of a command as it comes, told apart from the report behind it."""
+"""Separates the live output of a command from the report that a script prints after it."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Patience:
 
     @contextmanager
     def of_all(self) -> Iterator[None]:
-        """A request that ran out of what was left names the whole."""
+        """Make the error of a request that ran out of time name the timeout of the whole call."""
         try:
             yield
         except IdleTimeoutError:

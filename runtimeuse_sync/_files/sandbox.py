@@ -1,4 +1,4 @@
-"""Scripts of ours in a sandbox, with an answer that is found on every runtime that has commands."""
+"""Running this package's scripts in a sandbox, and finding their answers in the output of any runtime release."""
 
 from __future__ import annotations
 
@@ -82,12 +82,12 @@ class Script:
 
     @property
     def command(self) -> str:
-        """What the sandbox's shell is given."""
+        """The command line for the sandbox's shell."""
         return _PREAMBLE.format(mark=self.mark) + self.body
 
     @property
     def begin(self) -> str:
-        """What stands before the answer."""
+        """The mark before the answer."""
         return f"<{self.mark}:"
 
     def answer_in(self, text: str) -> str:

@@ -1,4 +1,4 @@
-"""What runs in the sandbox for a transfer; each script is for ``Sandbox.ask``."""
+"""The shell scripts of transfers, which run in the sandbox by ``Sandbox.ask``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tar archive from a sandbox, unpacked as it comes: never outside of its folder, never more than it may.
+"""Unpacking of a tar archive from a sandbox while it is received, never outside of its folder, and limited in size.
 
 ``tarfile`` reads a name of any length into memory, knows links, devices and sparse files, and takes what it can make
 sense of. Here, what is not a plain file or folder is refused.

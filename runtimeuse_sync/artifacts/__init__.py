@@ -1,4 +1,4 @@
-"""Where artifacts go: a bucket, by URLs that are signed for one file each, with a proof of what has arrived."""
+"""Artifacts in object stores: signs an upload URL for each file, and checks which files have arrived."""
 
 from __future__ import annotations
 

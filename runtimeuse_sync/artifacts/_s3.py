@@ -62,7 +62,7 @@ class S3Artifacts(Artifacts):
         try:
             found = self._client.head_object(Bucket=self._bucket, Key=key)
         except self._client.exceptions.ClientError as error:
-            # Who may not list a bucket is told 403 of what is not there.
+            # Without the permission to list the bucket, S3 answers 403 for a missing key.
             if error.response["ResponseMetadata"]["HTTPStatusCode"] in (403, 404):
                 return None
             raise

@@ -1,4 +1,4 @@
-"""What the stores have in common: keys, URLs, the proof that a file has arrived, and files of hostile names here."""
+"""The base class of the stores: keys, URLs, the check that a file has arrived, and safe names for downloads."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class State:
 
 @attrs.define
 class _Offer:
-    """A file that was offered: where it goes, and what was there before."""
+    """A file that was offered: its key, and the state of the store at that key before."""
 
     names: tuple[str, ...]
     key: str
@@ -84,7 +84,7 @@ class _Offer:
 
 
 class Artifacts(ABC):
-    """What the stores have in common. The runtime sends no word when an upload has succeeded: the store is asked.
+    """The base class of the stores. A runtime does not report that an upload succeeded, so the store is asked.
 
     Attributes:
         source_id (str): what ``{source_id}`` in the prefix stands for.
@@ -103,7 +103,7 @@ class Artifacts(ABC):
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self._prefix or '/'}>"
 
-    # --- what a store can do ------------------------------------------------------------------------
+    # --- implemented by each store ------------------------------------------------------------------
 
     @abstractmethod
     def _signed(self, key: str, content_type: str) -> str:
@@ -111,13 +111,13 @@ class Artifacts(ABC):
 
     @abstractmethod
     def _state(self, key: str) -> Optional[State]:
-        """What is there; None if there is nothing."""
+        """The state at a key; None if there is nothing."""
 
     @abstractmethod
     def _read(self, key: str) -> Iterator[Any]:
         """The bytes, in pieces."""
 
-    # --- in -----------------------------------------------------------------------------------------
+    # --- uploads by the runtime ---------------------------------------------------------------------
 
     def __call__(self, request: ArtifactUploadRequestMessageInterface) -> ArtifactUploadResult:
         """Where the file of ``request`` goes: below the prefix, by its path in the sandbox.
@@ -154,7 +154,7 @@ class Artifacts(ABC):
                 return {path: arrived[path] for path in self._offers}
             if timeout is not None and time.monotonic() + pause > began + timeout:
                 raise ArtifactsMissingError(missing=[p for p in missing if p not in arrived], timeout=timeout)
-            # There is nothing that would tell.
+            # Polled, since stores send no notice.
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
@@ -165,7 +165,7 @@ class Artifacts(ABC):
             return None
         return StoredArtifact(path=path, key=offer.key, size=state.size)
 
-    # --- out ----------------------------------------------------------------------------------------
+    # --- downloads ----------------------------------------------------------------------------------
 
     def download_to(
         self, folder: Union[str, os.PathLike[str]], *, timeout: Optional[float] = _PATIENCE, max_size: int = _MAX_SIZE

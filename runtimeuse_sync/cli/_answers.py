@@ -18,7 +18,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-# How each line begins: what tells one that was torn from a line of another file.
+# The beginning of each line. It distinguishes an incomplete line of ours from a line of another file.
 _BEGIN = b'{"id": '
 
 
@@ -55,7 +55,7 @@ class Answers:
         return True
 
     def add(self, name: str, outcome: Outcome[Any]) -> None:
-        """Write what became of the prompt ``name``: one line, at once."""
+        """Write the outcome of the prompt ``name``, as one line, at once."""
         self._write((to_json(_fields(name, outcome)) + "\n").encode())
 
     def _write(self, data: bytes) -> None:

@@ -24,7 +24,7 @@ _LARGEST = 1024
 
 @frozen
 class Wanted:
-    """What the options ask for.
+    """The values of the artifact options.
 
     Attributes:
         directories (sequence of str): of the runtime.
@@ -82,7 +82,7 @@ def artifact_options(command: F) -> F:
 
 @frozen
 class Artifacts:
-    """What a run is told, for its artifacts to be saved.
+    """The arguments of a run that make its artifacts be saved.
 
     Attributes:
         directories (list[str] or None): goes into the message.

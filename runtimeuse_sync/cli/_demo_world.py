@@ -1,4 +1,4 @@
-"""What the demo needs around the client: a file server, a workspace, an agent. All of it on this machine."""
+"""The environment of the demo, on this machine: a file server, a workspace, an agent."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _PATIENCE = 2.0
 
 @frozen
 class World:
-    """What is running, and where.
+    """The running parts of the demo's environment.
 
     Attributes:
         list_url (str): what to download.

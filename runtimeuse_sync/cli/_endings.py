@@ -1,4 +1,4 @@
-"""Every way in which a command can end becomes an exit code and a word to the user.
+"""The exit code and the error text for every way in which a command can end.
 
 | exit code | why |
 |---|---|
@@ -37,7 +37,7 @@ class Failure(Exception):  # noqa: N818 - the command's, not the program's
 
 
 class Teller(Protocol):
-    """Tells the user what went wrong; a ``Report``, for example."""
+    """Something that shows an error to the user, such as a ``Report``."""
 
     def error(self, error: BaseException) -> None:
         """Say what went wrong."""

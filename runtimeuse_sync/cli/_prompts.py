@@ -21,7 +21,7 @@ csv.field_size_limit(2**30)
 
 @attrs.frozen
 class Prompt:
-    """One of them.
+    """One prompt.
 
     Attributes:
         id (str): what tells it from the others, and its answer from theirs.
@@ -33,7 +33,7 @@ class Prompt:
 
 
 class Prompts:
-    """All of them, read anew each time, so that none need be held."""
+    """All prompts. They are read from the file at each iteration, and not kept in memory."""
 
     def __init__(self, file: IO[bytes], name: str) -> None:
         self._file = file

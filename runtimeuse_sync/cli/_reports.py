@@ -1,4 +1,4 @@
-"""What a run's messages look like: on a screen, or as JSON."""
+"""Reports, which display a run's messages: as text on a screen, or as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LONGEST_LINE = 64 * 1024
 
 
 class Report(Protocol):
-    """Is told what happens, and shows it.
+    """The interface of a report: it is called for each event, and displays it.
 
     Attributes:
         screen (Screen): where.

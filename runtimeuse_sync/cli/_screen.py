@@ -1,4 +1,4 @@
-"""What is written where: plain lines for pipes and files, live progress for a terminal."""
+"""Screens, to which commands write: plain lines here, for pipes and files; ``_terminal`` has live progress."""
 
 from __future__ import annotations
 

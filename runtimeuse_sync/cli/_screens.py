@@ -1,4 +1,4 @@
-"""Which screen there is: a terminal's, where there is a terminal."""
+"""The choice of the screen: a ``Terminal`` if the output is a terminal, else plain lines."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any, Callable, Optional
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP. Whoever ends cleanly on Ctrl-C ends cleanly on this too.
+    """Raised on SIGTERM or SIGHUP. A ``KeyboardInterrupt``, so that code which ends on Ctrl-C ends on these too.
 
     Attributes:
         number (int): the signal's.
@@ -34,7 +34,7 @@ class Signals:
         self._act: Optional[Callable[[], object]] = None
 
     def call(self, act: Callable[[], object]) -> None:
-        """From now on call ``act`` and raise nothing: an exception may come between any two steps of what runs."""
+        """From now on call ``act`` and do not raise: an exception could interrupt the code between any two steps."""
         self._act = act
 
     def hold_off(self) -> None:

@@ -1,4 +1,4 @@
-"""The standard streams, mended: what is written arrives whole, whatever the descriptor, the encoding and the reader."""
+"""Repair of the standard streams: writes are complete even on a non-blocking, closed or non-UTF-8 stream."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class _PatientWriter(io.BufferedWriter):
 
 
 def mend_streams() -> None:
-    """A closed stream takes all in silence, an open one takes all; a character that it cannot encode becomes "?"."""
+    """Replace a closed stream by one that discards all; make an open one write all, "?" for what it cannot encode."""
     for name in ("stdout", "stderr"):
         setattr(sys, name, _mended(getattr(sys, name)))
 
@@ -95,7 +95,7 @@ def _is_of_descriptor(stream: Any) -> bool:
 
 
 def stop_waiting_for_readers() -> None:
-    """From now on, readers have a second for all that is still to be written, together."""
+    """From now on, wait one second in all for readers of what is still to be written."""
     for stream in (sys.stdout, sys.stderr):
         writer = getattr(stream, "buffer", None)
         if isinstance(writer, _PatientWriter) and writer.deadline is None:

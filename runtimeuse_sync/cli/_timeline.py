@@ -1,4 +1,4 @@
-"""What a recorded call was at when, and how many messages came: in the cells of a picture, all equally long."""
+"""The timeline of a recorded call: its parts and the number of messages, in time cells of equal length."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BY_SENT = {"end_session_message": "drain", "cancel_message": "cancel"}
 
 @attrs.define
 class Part:
-    """One thing that a call was at, perhaps several times.
+    """One part of a call (such as connecting), which may occur several times.
 
     Attributes:
         name: ``connect``, a phase that heartbeats tell of, ``drain`` or ``cancel``; ``run`` where nothing is known.
@@ -82,7 +82,7 @@ class _Drawing:
         return min(int(share * len(self._counts)), len(self._counts) - 1)
 
     def _part(self, entry: Entry) -> Optional[str]:
-        """What the call is at from this entry on."""
+        """The part of the call that begins with this entry."""
         if entry.event == "began":
             return "connect" if self._run.session_id is None else "wait"
         if entry.event == "connected":

@@ -66,7 +66,7 @@ def replay(file: str, speed: float, as_json: bool) -> None:
 
 
 class _Clock:
-    """Lets as much time pass between two entries as did then; none where no call was in flight."""
+    """Waits between two entries as long as when they were recorded, but not while no call was in flight."""
 
     def __init__(self, speed: float, tick: Optional[Callable[[], bool]]) -> None:
         self._speed = speed
@@ -96,7 +96,7 @@ class _Clock:
 
 
 class _Replayed:
-    """Tells a report of entries."""
+    """Passes recorded entries to a report."""
 
     def __init__(self, runs: dict[str, RecordedRun], report: Report) -> None:
         self._runs = runs

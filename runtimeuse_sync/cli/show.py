@@ -1,4 +1,4 @@
-"""``runtimeuse-sync show``: what is in a journal, summed up."""
+"""``runtimeuse-sync show``: prints a summary of a journal."""
 
 from __future__ import annotations
 

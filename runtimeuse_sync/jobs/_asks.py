@@ -1,4 +1,4 @@
-"""What is asked with each prompt."""
+"""The options of ``submit`` and ``map`` that apply to each prompt."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Asks:
         return client.stream(prompt, self.options, **kinds)
 
     def run_of_any(self, client: Client, prompt: Any) -> Union[Run[Any], RefusedRun]:
-        """The same; of what is no prompt, one that fails when it is entered."""
+        """The same, but for a value that is not a prompt: a run that fails when it is entered."""
         try:
             return self.run(client, prompt)
         except TypeError as error:
@@ -37,7 +37,7 @@ class Asks:
 
 
 class RefusedRun:
-    """In the place of a run that could not be made.
+    """A stand-in for a run that could not be made: it raises when it is entered.
 
     >>> with RefusedRun(TypeError("no prompt")):
     ...     pass

@@ -1,4 +1,4 @@
-"""What the runs of a map may use."""
+"""``Budget``: a limit for the cost or the tokens of a map."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ _JOIN_WAIT = 0.5
 
 
 class Crew:
-    """Threads that do what they are given: as many as are needed at once, and none that has nothing to do."""
+    """A pool of threads: it starts as many as are needed at once, and ends those that are idle."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -70,7 +70,7 @@ class Crew:
             work = self._next()
 
     def _next(self) -> Optional[Work]:
-        """What there is to do; None if there is nothing for a while."""
+        """Wait for the next work; None if there is none for a while."""
         while True:
             try:
                 return self._given.get(timeout=_LINGER)

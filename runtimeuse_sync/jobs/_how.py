@@ -1,4 +1,4 @@
-"""How a map is to go about it."""
+"""The keywords of a map that are not options of a query."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from ._work import Work
 
 @attrs.frozen(kw_only=True)
 class JobStatus:
-    """How it is with a job.
+    """The status of a job.
 
     Attributes:
         state (str): ``"waiting"`` until there is a connection, then ``"running"``; in the end ``"done"``, ``"failed"``
@@ -74,11 +74,11 @@ class Job(Future[QueryResult[OutputT]], Work, Generic[OutputT]):
     def __repr__(self) -> str:
         return f"<Job: {self.status}>"
 
-    # --- asked from any thread ----------------------------------------------------------------------
+    # --- any thread ---------------------------------------------------------------------------------
 
     @property
     def status(self) -> JobStatus:
-        """How it is with the job, now.
+        """The job's current status.
 
         >>> client.submit("hello").status.state in ("waiting", "running", "done")
         True

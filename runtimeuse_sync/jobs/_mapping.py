@@ -1,4 +1,4 @@
-"""A map: what may begin, what has ended, and when to stop.
+"""The control of a map: it begins attempts, collects their ends, and decides when to stop.
 
 All of it happens on the thread of the loop that asks for outcomes; what an attempt does happens on one of the crew.
 """
@@ -114,7 +114,7 @@ class _Mapping:
         return not self._running and not self._again and (self._is_dry or self._is_stopped)
 
     def _leave(self, is_impatient: bool) -> None:
-        """Leave nothing running: the loop was left, or something was raised."""
+        """Cancel all that runs: the loop was left, or something was raised."""
         if self._process == os.getpid():
             self._crew.end()
             end(self._running, is_impatient=is_impatient)
@@ -136,7 +136,7 @@ class _Mapping:
 
     @property
     def _has_room(self) -> bool:
-        """Whether another may begin, but for the rate and the runtimes that are set aside."""
+        """Whether another attempt may begin, apart from the rate and from runtimes that are set aside."""
         if self._is_stopped or len(self._running) >= self._how.at_once:
             return False
         return bool(self._again) or (not self._is_dry and self._order.has_room)
@@ -236,7 +236,7 @@ class _Mapping:
         return isinstance(error, ConnectionFailedError) and self._runtimes.may_try_again(error)
 
     def _judge(self, outcome: Outcome[Any]) -> None:
-        """Stop, if this outcome is a reason to."""
+        """Stop the map if this outcome is a reason for it."""
         budget, error = self._how.budget, outcome.error
         if error is not None and not (self._how.return_exceptions and isinstance(error, Exception)):
             self._stop(error)
@@ -246,7 +246,7 @@ class _Mapping:
             self._stop(None)
 
     def _stop(self, failure: Optional[BaseException]) -> None:
-        """Begin nothing any more. What was to be tried again has failed."""
+        """Begin no more attempts. Prompts that were to be tried again count as failed."""
         if self._is_stopped:
             return
         self._is_stopped, self._failure = True, failure

@@ -1,4 +1,4 @@
-"""In which order outcomes are yielded."""
+"""The order in which a map yields its outcomes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ._outcome import Outcome
 
 
 class Order:
-    """As they come, or as their prompts came.
+    """Yields outcomes as they come, or in the order of their prompts.
 
     Args:
         reach: how many prompts may be taken beyond the first that has no outcome yet; None to yield as they come.
@@ -29,7 +29,7 @@ class Order:
         return self._reach is None or self.taken < self._next + self._reach
 
     def put(self, outcome: Outcome[Any]) -> list[Outcome[Any]]:
-        """Those that are due, now that there is ``outcome``."""
+        """Add ``outcome``; return the outcomes that can be yielded now."""
         if self._reach is None:
             return [outcome]
         self._held[outcome.index], due = outcome, []

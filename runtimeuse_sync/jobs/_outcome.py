@@ -1,4 +1,4 @@
-"""What a map tells: of one prompt, and of all so far."""
+"""``Outcome`` of one prompt of a map, and ``Progress`` of all so far."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import attrs
 
 from .. import QueryResult, Usage
 
-if TYPE_CHECKING:  # Python has defaults for type variables from 3.13 on; type checkers have them for all
+if TYPE_CHECKING:  # type checkers know defaults of type variables for every version, Python from 3.13 on
     from typing_extensions import TypeVar as TypeVarWithDefault
 
     OutputT = TypeVarWithDefault("OutputT", default=Union[str, dict[str, Any]])
@@ -18,7 +18,7 @@ else:
 
 @attrs.frozen(kw_only=True)
 class Outcome(Generic[OutputT]):
-    """What became of one prompt of a ``map``.
+    """The result or the error of one prompt of a ``map``.
 
     Attributes:
         prompt (str): the prompt. Not in ``repr``.

@@ -14,7 +14,7 @@ from .. import Client, ConnectionFailedError
 # Seconds that a runtime is set aside which fails to connect, doubled each time, and jittered, so that many who have
 # lost the same runtime do not come back at once.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
-# Seconds that a server may ask for instead. Who asks for more does not mean to be waited for.
+# The most seconds that a server may ask for instead (Retry-After).
 _LONGEST_RETRY_AFTER = 600.0
 
 
@@ -38,7 +38,7 @@ class Runtime:
     free_at: float = -math.inf
 
     def connected(self) -> None:
-        """It has: whatever was, is over."""
+        """Note a successful connection: failures before it no longer count."""
         self.failures, self.free_at = 0, -math.inf
 
     def failed(self, error: ConnectionFailedError, began: float, now: float) -> None:
@@ -58,7 +58,7 @@ class Runtimes:
         self._all = [Runtime(client) for client in clients]
 
     def free(self, now: float) -> Optional[Runtime]:
-        """The one with the least to do, and that longest, of those that are not set aside; None if all are.
+        """The runtime with the fewest prompts, the longest unused first; None if all are set aside.
 
         So one that was set aside is tried again once its time is over, however little there is to do.
         """
@@ -67,7 +67,7 @@ class Runtimes:
 
     @property
     def next_free_at(self) -> float:
-        """When one of them is not set aside any more."""
+        """The time when the first of them may be used again."""
         return min(runtime.free_at for runtime in self._all)
 
     def may_try_again(self, error: ConnectionFailedError) -> bool:

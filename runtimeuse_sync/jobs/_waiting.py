@@ -1,4 +1,4 @@
-"""How long a thread may wait in one go."""
+"""The lengths of waits of jobs and maps."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Optional
 # Seconds. On Windows, Ctrl-C does not end a wait of the main thread; elsewhere, nothing need wake up before its time.
 LONGEST_STEP = 0.25 if os.name == "nt" else None
 
-# Seconds that runs which are cancelled are waited for: the runtime has five to confirm, and one to close.
+# Seconds to wait for cancelled runs: the runtime has five to confirm, and one to close.
 END_WAIT = 7.0
-# The same where an exception is on its way.
+# The same while an exception is being raised.
 IMPATIENT_END_WAIT = 1.0
 
 

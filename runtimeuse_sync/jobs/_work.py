@@ -1,4 +1,4 @@
-"""A run to its end, on whichever thread; cancelled and waited for from any."""
+"""``Work``: executes a run to its end on one thread; any thread can cancel it and wait for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ._asks import RefusedRun
 
 
 class Work:
-    """What a job and a map's attempt have in common.
+    """The base class of jobs and of the attempts of a map.
 
     Nothing here takes a lock that a signal could leave taken: a Condition's, unlike a lock itself, can be.
     """
@@ -37,7 +37,7 @@ class Work:
         return not self._over.locked()
 
     def stop(self) -> None:
-        """Tell the runtime to stop, without waiting."""
+        """Cancel the run at the runtime, without waiting."""
         self._run.cancel()
 
     def wait_for_end(self, seconds: float) -> None:
@@ -55,7 +55,7 @@ class Work:
         return result
 
     def _usage(self, error: Optional[BaseException]) -> Usage:
-        """What it took, ``error`` included, which is how it ended."""
+        """The usage of the run, with that of ``error`` if it ended by one."""
         return self._run.usage + (error.usage if isinstance(error, AgentRuntimeError) else Usage())
 
 
@@ -87,7 +87,7 @@ class Attempt(Work):
             self._end()
 
     def fail(self, error: BaseException) -> None:
-        """It ends so."""
+        """End it with an error."""
         self.error = error
         self._end()
 

@@ -1,4 +1,4 @@
-"""A request beside the recorded one. Both without secrets, so that all of a difference can be shown."""
+"""Comparison of a request with a recorded one, both without secrets, so that differences can be shown in full."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .. import CommandExecutionMessage, EndSessionMessage, InvocationMessage
 from ._secrets import Secrets
 
 _REQUESTS = (InvocationMessage, CommandExecutionMessage, EndSessionMessage)
-# What is never written does not count.
+# Fields that are never written are not compared.
 _NEVER = frozenset({"message_type", "agent_env", "secrets_to_redact"})
 _KNOWN = {cls: {field.name for field in attrs.fields(cls)} - _NEVER for cls in _REQUESTS}
 

@@ -1,4 +1,4 @@
-"""The lines of a journal as objects. Whatever is in the file: an entry, or a ``JournalError`` that says where."""
+"""Reading of a journal's lines as ``Entry`` objects. A bad line raises a ``JournalError`` that names it."""
 
 from __future__ import annotations
 

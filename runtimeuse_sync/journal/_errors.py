@@ -1,4 +1,4 @@
-"""Errors of calls as plain data, and back."""
+"""Conversion of a call's error to plain data and back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .. import (
     RuntimeUseError,
 )
 
-# What each holds beside its text.
+# The attributes of each class, beside its text.
 _FIELDS: dict[type[RuntimeUseError], tuple[str, ...]] = {
     AgentRuntimeError: ("metadata",),
     CancelledException: (),

@@ -1,4 +1,4 @@
-"""What a journal raises."""
+"""The exceptions of journals."""
 
 from __future__ import annotations
 

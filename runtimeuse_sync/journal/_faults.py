@@ -1,4 +1,4 @@
-"""``Fault``: what goes wrong with a connection while a recording is played on it."""
+"""``Fault``: a failure of the connection, simulated while a recording is played."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def _opened(path: Path, patience: _Patience) -> IO[bytes]:
 
 
 class _InFlight:
-    """Which calls have begun and not ended."""
+    """The calls that have begun and not ended."""
 
     def __init__(self, wanted: Optional[str]) -> None:
         self._wanted = wanted
@@ -112,7 +112,7 @@ class _InFlight:
 
 
 class _Silence:
-    """When the next tick is due."""
+    """Tells when the next tick is due."""
 
     def __init__(self, tick: Optional[float]) -> None:
         self._tick = math.inf if tick is None else tick
@@ -129,7 +129,7 @@ class _Silence:
 
 
 class _Patience:
-    """Waits a little, as long as something came not too long ago."""
+    """The pauses between two checks of the file, and the time limit for silence."""
 
     def __init__(self, timeout: Optional[float]) -> None:
         self.timeout = timeout
@@ -139,7 +139,7 @@ class _Patience:
         self._since = time.monotonic()
 
     def wait(self) -> bool:
-        """Wait until the next look; False if it has been too long."""
+        """Wait until the next check; return False if the silence has reached the timeout."""
         silence = time.monotonic() - self._since
         if self.timeout is not None and silence >= self.timeout:
             return False

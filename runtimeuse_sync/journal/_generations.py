@@ -1,4 +1,4 @@
-"""What a runtime of another release would have said in the place of the recorded one."""
+"""Conversion of recorded messages to those that a runtime of another release would have sent."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _OF_COMMANDS = ("assistant_message", "command_output_message")
 
 @attrs.frozen
 class Said:
-    """What the runtime said, in the wire's JSON, and the entry that it comes from."""
+    """A message of the runtime as JSON, and the entry that it comes from."""
 
     entry: Entry
     fields: dict[str, Any]

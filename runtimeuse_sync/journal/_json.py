@@ -1,4 +1,4 @@
-"""Messages as JSON text: the wire's own, made quickly for what comes in thousands."""
+"""Encoding of messages as JSON, as on the wire, fast for frequent messages."""
 
 from __future__ import annotations
 

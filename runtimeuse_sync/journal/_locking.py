@@ -1,4 +1,4 @@
-"""Whether somebody still writes: a lock that the system gives back when its holder dies, however it dies."""
+"""A file lock that tells whether a process still writes. The system releases it however the process ends."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 
 try:
     import fcntl
-except ImportError:  # Windows: nobody can tell.
+except ImportError:  # Windows: not known.
     fcntl = None  # type: ignore[assignment]
 
 
@@ -18,7 +18,7 @@ def lock(descriptor: int) -> None:
 
 
 def may_be_locked(descriptor: int) -> bool:
-    """Whether somebody may hold the file; False if certainly nobody does."""
+    """Whether a process may hold the lock; False if certainly none does."""
     if fcntl is None:
         return True
     try:

@@ -1,4 +1,4 @@
-"""One recorded call as steps in time: what to hand the client next, and when."""
+"""A recorded call as a sequence of timed steps, each a message or the end, to be played to a client."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def steps(run: RecordedRun, minor: Optional[int], fault: Optional[Fault]) -> Ite
 
 
 def _start_of(run: RecordedRun) -> float:
-    """When the request left, on the recording's clock."""
+    """The time when the request was sent, on the recording's clock."""
     early = [entry for entry, _ in zip(run.entries(), range(2))]
     return early[-1].clock if early[-1].event == "connected" else early[0].clock
 
@@ -72,7 +72,7 @@ def _message(said: Said) -> Any:
 
 
 def _end_of(run: RecordedRun) -> RuntimeUseError:
-    """How the connection ends for a call that goes on behind the last message."""
+    """The error with which the connection ends for a call that goes on after the last message."""
     if run.result is not None or isinstance(run.error, AgentRuntimeError):
         return ConnectionLostError(code=1005, reason=HERE_IT_ENDS)
     if run.error is None or type(run.error) is RuntimeUseError:

@@ -25,7 +25,7 @@ from ._generations import SESSIONS, minor_of
 from ._playing import HERE_IT_ENDS, Step, steps
 from ._runs import RecordedRun, load
 
-# Messages that are handed on at once.
+# The most messages in one batch.
 _BATCH = 500
 
 
@@ -236,7 +236,7 @@ class ReplayedConnection:
         self._woken.set()
 
     def close(self, timeout: float) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._begin(iter(()))
 
 

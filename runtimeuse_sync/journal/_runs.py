@@ -83,7 +83,7 @@ class RecordedRun:
 
 @attrs.frozen
 class _OfFile:
-    """Where the lines of one call are."""
+    """The position of one call's lines in the file."""
 
     path: str
     call_id: str

@@ -1,4 +1,4 @@
-"""What is never written: secrets, values of environments, presigned URLs, the query of any URL."""
+"""Removal of what is never written to a journal: secrets, environment values, presigned URLs, queries of URLs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _STREAMS = ("stdout", "stderr")
 
 
 class Secrets:
-    """What must not be in the journal of one call. Makes JSON of messages, without it."""
+    """The secrets of one call. Encodes messages as JSON without them."""
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self._redactor = Redactor(texts)
@@ -47,7 +47,7 @@ class Secrets:
         self._escaped = tuple(json.dumps(text)[1:-1] for text in self._redactor.secrets)
 
     def including(self, message: Any) -> Secrets:
-        """Those of ``message``, which is being sent, as well."""
+        """These secrets, and those of ``message``, which is being sent."""
         texts = set(_secrets_of(message)) - self._redactor.secrets
         return Secrets(self._redactor.secrets | texts) if texts else self
 

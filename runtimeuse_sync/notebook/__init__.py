@@ -1,4 +1,4 @@
-"""What notebooks show: runs as they go, results and commands as tables, tracebacks without this library's frames.
+"""Display in notebooks: live runs, results and commands as tables, tracebacks without this library's frames.
 
 >>> watch(client.stream("hi", system_prompt="Be brief.")).text
 You said: hi

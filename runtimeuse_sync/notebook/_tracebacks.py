@@ -1,4 +1,4 @@
-"""Tracebacks in IPython, without the frames of this library: what a user's code did, and what came of it."""
+"""Tracebacks in IPython without the frames of this library."""
 
 from __future__ import annotations
 

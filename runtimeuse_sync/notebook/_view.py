@@ -1,4 +1,4 @@
-"""What is seen of a run: its state, how long it takes, the last messages and the end of its commands' output."""
+"""The displayed state of a run: its state, duration, last messages, and the end of its commands' output."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class View:
             self._phase = message.phase
 
     def end(self, state: str, fault: str = "") -> None:
-        """Nothing more will come."""
+        """Note the end of the run."""
         self._state, self._fault, self._phase = state, fault, ""
 
     def _head(self) -> str:

@@ -1,4 +1,4 @@
-"""``watch``: a run, shown as it goes."""
+"""``watch``: shows a run live in a notebook cell."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def watch(run: Run[ResultT]) -> ResultT:
 
 
 def _ending(error: BaseException) -> tuple[str, str]:
-    """In a word, and in the library's own words. Those of others may hold a secret."""
+    """The end of a run in a word, and the text of this library's errors. Other errors' texts may hold a secret."""
     if isinstance(error, (KeyboardInterrupt, CancelledException)):
         return "cancelled", ""
     words = str(error) if isinstance(error, RuntimeUseError) else ""
@@ -91,7 +91,7 @@ class _Cell:
 
 
 class _Lines:
-    """Where nothing can be renewed in its place."""
+    """Output as plain lines, where a display cannot be updated."""
 
     def show(self, view: View, news: Optional[AgentRuntimeMessageInterface] = None) -> None:
         if isinstance(news, AssistantMessageInterface):

@@ -1,4 +1,4 @@
-"""What a request, a result and an error say as attributes of a span. What was said itself is content, and apart."""
+"""Span attributes for requests, results and errors. Content (prompts, answers, commands) is separate."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def of_request(request: Request) -> Attributes:
 
 
 def of_usage(usage: Usage) -> Attributes:
-    """What a run took."""
+    """The attributes of a run's usage."""
     told = {
         n.INPUT_TOKENS: input_tokens(usage),
         n.OUTPUT_TOKENS: usage.output_tokens,
@@ -107,7 +107,7 @@ def content_of_request(request: Request) -> Attributes:
 
 
 def content_of_result(result: Any, request: Request) -> Attributes:
-    """What the agent answered."""
+    """The content attributes of the agent's answer."""
     if not isinstance(result, ResultMessageInterface):
         return {}
     answer = json.dumps(result.structured_output) if result.text is None else result.text

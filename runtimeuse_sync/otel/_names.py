@@ -1,4 +1,4 @@
-"""Every name that leaves this package. Those of the conventions change from one version to the next: here alone."""
+"""All names of spans, attributes and metrics. They are only here: the conventions change from version to version."""
 
 from __future__ import annotations
 

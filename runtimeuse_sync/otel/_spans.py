@@ -1,4 +1,4 @@
-"""The spans of one call: its own, and one below it after the other for what it is at."""
+"""The spans of one call: its own, and a child span for each part of it (connect, phases, drain)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_PHASES = 100
 
 
 class Failure(NamedTuple):
-    """How a call failed: the error's class; its words, if content is asked for."""
+    """The failure of a call: the error's class, and its text if content is asked for."""
 
     type: str
     words: Optional[str]
@@ -52,7 +52,7 @@ class CallSpans:
             self.begin(f"{n.PHASE_SPAN} {phase}", {n.PHASE: phase})
 
     def end_part(self, failure: Optional[Failure] = None) -> None:
-        """End the part that the call is at, if it is at one."""
+        """End the current part, if there is one."""
         part, self._part = self._part, None
         if part is not None:
             _end(part, failure)

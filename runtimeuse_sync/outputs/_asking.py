@@ -1,4 +1,4 @@
-"""Asking until the answer fits."""
+"""An invocation with an output type, which is repeated while the answer does not fit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._output import Output
 # Characters of an answer that does not fit which the agent is shown again: what a model can take in.
 LONGEST_ANSWER = 100_000
 
-# A repair asks, and does nothing else again.
+# Fields that a repeated request leaves out: only the question is repeated.
 _ONCE: dict[str, Any] = {
     "pre_agent_downloadables": None,
     "pre_agent_invocation_commands": None,
@@ -46,15 +46,15 @@ class Asking:
 
     @property
     def may_follow(self) -> bool:
-        """Whether it may be asked again."""
+        """Whether the agent may be asked again."""
         return self._left > 0
 
     def read(self, result: ResultMessageInterface[Any]) -> Any:
-        """The answer; raises ``OutputValidationError`` if it does not fit."""
+        """Convert the answer to the type; raises ``OutputValidationError`` if it does not fit."""
         return self._output.read(result)
 
     def again(self, error: OutputValidationError) -> Optional[InvocationMessage]:
-        """What asks again after ``error``; None if it was asked often enough."""
+        """The request that asks again after ``error``; None if no repairs are left."""
         if self._left == 0:
             return None
         self._left -= 1

@@ -1,4 +1,4 @@
-"""Python's own types, attrs classes and Structs: by msgspec."""
+"""Output types that msgspec handles: Python's own types, attrs classes and Structs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pydantic's models, and what is made of them: by pydantic, which who has such a model has."""
+"""Output types that are or contain pydantic models, handled by pydantic, which a user of such a model has."""
 
 from __future__ import annotations
 

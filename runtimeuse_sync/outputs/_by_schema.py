@@ -1,4 +1,4 @@
-"""A JSON schema of the user's own: checked by jsonschema."""
+"""Output types that are a JSON schema: answers are checked by jsonschema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with an answer, and where."""
+"""Errors for answers that do not fit, with the place in the answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one place of a strict schema says, how what an agent answers there is read, and where in it a fault is.
+"""The nodes of a strict schema: each decodes the answer at its place, and locates errors in it.
 
 Strict schemas have no open objects and no optional fields. So a mapping is asked for as a list of its entries, a
 tuple as an object with a field for each position, and a field that may be left out may be null instead; ``decode``
@@ -50,7 +50,7 @@ class Leaf:
         return any(_is(value, name) for name in ([types] if isinstance(types, str) else types))
 
     def decode(self, value: Any, path: str) -> Any:
-        """What ``value``, which stands at ``path``, stands for."""
+        """Decode ``value``, which is at ``path`` of the answer."""
         return value
 
     def locate(self, steps: Steps, value: Any) -> str:
@@ -59,7 +59,7 @@ class Leaf:
 
     @property
     def is_tag(self) -> bool:
-        """Whether it tells one branch from another."""
+        """Whether it is a constant that identifies a branch."""
         return "enum" in self.schema or "const" in self.schema
 
     @property
@@ -230,7 +230,7 @@ def _entry(entry: Any, path: str) -> tuple[str, Any]:
 
 @attrs.frozen
 class Choice:
-    """One of several."""
+    """A choice between several nodes (``anyOf``)."""
 
     schema: Schema
     branches: Sequence[Node]

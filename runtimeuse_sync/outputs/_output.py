@@ -12,7 +12,7 @@ from ._strict import Names, RefusedError, strict
 
 
 class Kind(Protocol):
-    """What knows a type."""
+    """The interface to a library that handles an output type."""
 
     schema: Schema
     names: Names
@@ -47,7 +47,7 @@ class Output:
 
     @property
     def text(self) -> str:
-        """The same as the wire has it."""
+        """The schema as the JSON text that is sent."""
         return json.dumps({"type": "json_schema", "schema": self.schema}, allow_nan=False)
 
     def read(self, result: ResultMessageInterface[Any]) -> Any:
@@ -72,7 +72,7 @@ class Output:
 
 
 def _kind_of(output_type: Any) -> Kind:
-    """By whom a type is known. Each library is imported for its own types alone."""
+    """The library that handles a type. Each is imported only for its own types."""
     if isinstance(output_type, dict):
         from ._by_schema import BySchema
 

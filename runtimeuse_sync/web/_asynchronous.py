@@ -1,4 +1,4 @@
-"""A run for an event loop: a thread of its own iterates it and hands over what comes."""
+"""``AsyncStream``: a run for an event loop. A thread of its own iterates the run and passes the items to the loop."""
 
 # How it works: ``AsyncStream`` belongs to the loop, ``_Worker`` to both sides. The thread knows the worker alone, so
 # that a stream that everybody has forgotten is collected, and takes the run with it.
@@ -24,7 +24,7 @@ _ROOM = 64
 # Seconds for a run to end that is cancelled: 5 for the runtime's answer, 1 for the Close handshake, and a margin.
 _END_WAIT = 8.0
 
-# Seconds for a thread that has said its last word, and only has to return from its function.
+# Seconds for a thread that has passed on its last item, and only has to return from its function.
 _JOIN_WAIT = 1.0
 
 
@@ -220,6 +220,6 @@ class _Worker(Generic[T]):
             self._source.cancel()
 
     def stop_soon(self) -> None:
-        """The same where no lock may be taken: the garbage collector comes at any moment, to any thread."""
+        """``stop`` without taking a lock, for a finalizer: the garbage collector may run at any time, on any thread."""
         if not self._is_stopped and not self._tell(self.stop):
             self.stop()

@@ -1,4 +1,4 @@
-"""Runs as text: what a page is told of a run is said once, how that is written once for each format."""
+"""Encoding of runs as text: the records of a run, written as server-sent events or as lines of JSON."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ SSE_HEADERS: Mapping[str, str] = MappingProxyType({"Content-Type": "text/event-s
 #: The headers of a response that ``ndjson`` writes.
 NDJSON_HEADERS: Mapping[str, str] = MappingProxyType({"Content-Type": "application/x-ndjson", **_UNBUFFERED})
 
-# What a page is told: a message's fields. None: that the run is silent.
+# A record for a page: a message's fields. None: a tick.
 Record = Optional[dict[str, Any]]
 END = {"message_type": "end"}
-# Writes the record of a number.
+# A function that writes the record with a number.
 Writer = Callable[[int, Record], str]
 
 # In ASCII: line breaks, NUL and lone surrogates are escaped, and no text can end a line or a chunk in its midst.
@@ -168,7 +168,7 @@ def fields_of(message: Any) -> dict[str, Any]:
 
 
 def failure(error: Exception) -> dict[str, Any]:
-    """The words of a stranger's exception, a callback's for one, may hold a secret."""
+    """The record of a failure, without the text of an exception that is not this library's: it may hold a secret."""
     words = str(error) if isinstance(error, RuntimeUseError) else "the server failed"
     return {"message_type": "error", "error": type(error).__name__, "message": words}
 

@@ -1,4 +1,4 @@
-"""A recorded run as server-sent events, live or long over, from where a browser has lost it."""
+"""A recorded run as server-sent events, while it runs or later, from the event at which a browser lost it."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _chunks(path: Any, seen: int, call_id: Optional[str], tick: float) -> Iterat
 
 
 def _told(entry: Entry) -> Iterator[dict[str, Any]]:
-    """What a page is told of an entry."""
+    """The record of an entry for a page."""
     if entry.event == "received":
         yield fields_of(readable(entry))
     elif entry.error is not None:

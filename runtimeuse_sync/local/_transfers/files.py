@@ -58,6 +58,7 @@ def open_regular(path: Union[str, Path]) -> BinaryIO:
 def harmless(name: str, mark: str = "\ufffd") -> str:
     """``name`` with ``mark`` for each character that does harm when it is printed, or that is no text.
 
+    >>> from runtimeuse_sync.local._transfers.files import harmless
     >>> harmless("a\\x1b[2J.txt", "_")
     'a_[2J.txt'
     """
