@@ -6,21 +6,21 @@
 ``streams``         the streams that both have: one request as an iterator
 ``invoking``        ``invoke``, which both have: a stream that is run to its end
 ``calls``           the other calls that both have
-``sandbox_calls``   what both do in a sandbox beside asking its agent
-``many``            what a client does with many prompts
+``sandbox_calls``   programs and files in the sandbox, for both
+``many``            jobs and maps: many prompts
 ``run``             ``Run``: one request under way
 ``typed_run``       ``TypedRun``: one whose answer is of a type, asked for until it fits
-``options``         what a call can be told
+``options``         the options of calls
 ``keywords``        the same as keywords of a call
-``observers``       who is told what calls do
-``messages``        what travels, and what the calls return
+``observers``       the interface to be told what calls do
+``messages``        the messages, and the return values of calls
 ``usage``           ``Usage``: tokens, cost and time
 ``exceptions``      all that is raised
 ``transports``      how a runtime is reached
 ``_call/``          the caller's thread: the life of one call
 ``_connection/``    the connection thread: one socket
 ``_protocol/``      no thread, no I/O: frames, messages, the state of a request
-``_common/``        what all of these use
+``_common/``        helpers that all of these use
 ``outputs``         above the core: typed answers
 ``commands``        above the core: a command as with ``subprocess.run``
 ``files``           above the core: files and folders into a sandbox and out of it

@@ -12,7 +12,7 @@ _LONGEST = 60
 
 
 def title(request: Any) -> str:
-    r"""What ``request`` asks for, without its secrets and without what a terminal would obey.
+    r"""A title of ``request``: its prompt or commands, without secrets and control characters.
 
     >>> title(InvocationMessage(system_prompt="", user_prompt="Tidy up,\nplease."))
     'invoke: Tidy up, please.'

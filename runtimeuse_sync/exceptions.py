@@ -59,7 +59,7 @@ class RuntimeUseError(Exception):
         return _restore, (type(self), self.args, self.__dict__.copy())
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython prints: it asks for this by name."""
+        """The traceback that IPython prints: it calls this method by its name."""
         from .notebook import _tracebacks
 
         return _tracebacks.rendered(self)
@@ -100,7 +100,7 @@ class AgentRuntimeError(RuntimeUseError):
 
     @property
     def usage(self) -> Usage:
-        """What the run took until it failed, as far as ``metadata`` tells.
+        """The usage of the run until it failed, as far as ``metadata`` reports it.
 
         >>> AgentRuntimeError("Agent ended with an error", {"num_turns": 7}).usage.turns
         7

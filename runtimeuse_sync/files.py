@@ -136,7 +136,7 @@ def download(
 
 
 def _into(target: LocalPath, name: str) -> Path:
-    """Where a file goes: the path itself, or into the folder that it names with a slash at its end."""
+    """The target of a file: the path itself, or a path in the folder if it ends with a slash."""
     text = os.fspath(target)
     return Path(text, name) if text.endswith(("/", os.sep)) else Path(text)
 
@@ -227,7 +227,7 @@ class _Progress:
 
 @contextmanager
 def _removed_on_failure(sandbox: Sandbox, stage: str) -> Iterator[None]:
-    """What was made in the sandbox is removed if the block fails, unless the sandbox is not to be asked any more."""
+    """Remove what was made in the sandbox if the block fails, unless the sandbox cannot be asked any more."""
     try:
         yield
     except Exception as error:

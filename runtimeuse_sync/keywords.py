@@ -24,7 +24,7 @@ from .options import (
 
 
 class StreamKeywords(TypedDict, total=False):
-    """What ``stream(invocation)`` takes beside the invocation.
+    """The keywords of ``stream(invocation)``.
 
     >>> keywords: StreamKeywords = {"timeout": 60}
     >>> QueryOptions(**keywords).timeout
@@ -40,7 +40,7 @@ class StreamKeywords(TypedDict, total=False):
 
 
 class InvokeKeywords(StreamKeywords, total=False):
-    """What ``invoke`` takes beside the invocation, its result's class and callback.
+    """The keywords of ``invoke``, without the result's class and callback.
 
     >>> keywords: InvokeKeywords = {"timeout": 60, "on_heartbeat": print}
     >>> QueryOptions(**keywords).timeout
@@ -123,7 +123,7 @@ def query_options(
 def execute_commands_options(
     defaults: Optional[QueryOptions], options: Optional[ExecuteCommandsOptions], keywords: ExecuteCommandsKeywords
 ) -> ExecuteCommandsOptions:
-    """The same for commands; of ``defaults`` it takes what commands have as well."""
+    """The options of commands; of ``defaults`` it takes the fields that commands have as well."""
     if options is not None:
         check_type("options", options, ExecuteCommandsOptions, "ExecuteCommandsOptions(...)")
         return attrs.evolve(options, **keywords) if keywords else options

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     JSONSchema = dict[str, Any]
 
     class MapKeywords(QueryKeywords, total=False):
-        """What ``map`` takes beside its prompts, as keywords."""
+        """The keywords of ``map``."""
 
         clients: Optional[Sequence[ManyRuns]]
         at_once: int

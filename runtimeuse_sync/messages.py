@@ -1,4 +1,4 @@
-"""What travels between client and runtime, and what the calls return.
+"""The messages between client and runtime, and the return values of the calls.
 
 The classes keep the names of the wire's asyncio client. All take keyword arguments only, but for the line of a
 command. Each has ``to_dict`` and ``from_dict``, for JSON. Fields that may hold secrets stay out of ``repr``. Where
@@ -254,7 +254,7 @@ _ENDED_BY_RUNTIME = (
 
 @define(kw_only=True)
 class CommandResultItem(Plain):
-    """How one command ended.
+    """The end of one command.
 
     Attributes:
         command (str): the command.
@@ -271,7 +271,7 @@ class CommandResultItem(Plain):
 
     @property
     def failure(self) -> Optional[str]:
-        """How it failed, in words; None if it did not.
+        """The failure in words; None if it did not fail.
 
         >>> CommandResultItem(command="make", exit_code=2).failure
         'exit code 2'
@@ -283,7 +283,7 @@ class CommandResultItem(Plain):
 
 @attrs.frozen(kw_only=True)
 class CompletedCommand(Plain):
-    """How a command of ``run`` ended, and all that it printed.
+    """The end of a command of ``run``, and its output.
 
     Attributes:
         command (str): the line that ran.
@@ -302,7 +302,7 @@ class CompletedCommand(Plain):
     duration: float
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: all of it as a table."""
+        """The HTML that a notebook shows: a table of all fields."""
         from .notebook import _html
 
         return _html.table(type(self).__name__, attrs.asdict(self))
@@ -438,7 +438,7 @@ class CommandExecutionMessage(Plain):
 @made_without_a_trace
 @define(kw_only=True)
 class ArtifactUploadResult(Plain):
-    """Where an artifact goes: what ``on_artifact_upload_request`` returns.
+    """The upload URL of an artifact: the return value of ``on_artifact_upload_request``.
 
     Attributes:
         presigned_url (str): the runtime PUTs the file here. Not in ``repr``.
@@ -509,7 +509,7 @@ ClientMessage = Union[
 
 @define(kw_only=True)
 class Tick(AgentRuntimeMessageInterface):
-    """What a stream yields when nothing has come for the ``tick`` seconds that it was told.
+    """Yielded by a stream when nothing has come for its ``tick`` seconds.
 
     It comes from the client, not from the runtime, so that a loop over a silent run can look at the world outside.
 
@@ -533,7 +533,7 @@ class _Answer(Plain, WithOutput[OutputT]):
 
 @define(kw_only=True)
 class QueryResult(_Answer[OutputT]):
-    """What ``query()`` returns.
+    """The return value of ``query()``.
 
     Attributes:
         output: the agent's answer, of the ``output_type`` that was asked for; without one, a str or a dict.
@@ -559,7 +559,7 @@ class QueryResult(_Answer[OutputT]):
 
 @define(kw_only=True)
 class CommandExecutionResult(Plain):
-    """What ``execute_commands()`` returns.
+    """The return value of ``execute_commands()``.
 
     Attributes:
         results (list[CommandResultItem]): one for each command that ran, in order.

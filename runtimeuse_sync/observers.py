@@ -1,4 +1,4 @@
-"""``Observer``: whoever wants to see what calls do, without taking part in it. A journal and tracing stand on it."""
+"""``Observer``: the interface to be told what calls do. Journals and tracing are implemented by it."""
 
 from __future__ import annotations
 

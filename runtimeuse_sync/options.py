@@ -1,4 +1,4 @@
-"""What a call can be told: callbacks, limits, and the option classes of ``query`` and ``execute_commands``."""
+"""The options of a call: callbacks, limits, and the option classes of ``query`` and ``execute_commands``."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _ticks = checked_by(lambda name, value: check_seconds(name, value, none_means="n
 
 @frozen(kw_only=True, repr=False)
 class CallOptions:
-    """How one call is watched and bounded. What ``invoke`` and ``stream`` take as keywords.
+    """Callbacks and limits of one call: the keywords of ``invoke`` and ``stream``.
 
     Attributes:
         on_artifact_upload_request: says where an artifact goes.
@@ -93,7 +93,7 @@ def _shared_fields(cls: type, other: type) -> tuple[str, ...]:
 
 @define(kw_only=True, repr=False)
 class _RequestOptions:
-    """What ``QueryOptions`` and ``ExecuteCommandsOptions`` share."""
+    """The fields that ``QueryOptions`` and ``ExecuteCommandsOptions`` share."""
 
     source_id: Optional[str] = field(default=None, validator=_optional_string)
     secrets_to_redact: list[str] = field(factory=list, validator=checked_by(check_strings), repr=False)
@@ -115,7 +115,7 @@ class _RequestOptions:
         self._check_together()
 
     def _check_together(self) -> None:
-        """What no field can say alone: looked at when the options are made, and again when they are used."""
+        """Check combinations of fields, when the options are made, and again when they are used."""
         check_artifacts(self.artifacts_dirs, self.on_artifact_upload_request)
         check_secrets(self.secrets_to_redact)
 

@@ -1,6 +1,6 @@
-"""What ``Client`` and ``Session`` do in a sandbox beside asking its agent: run a program, bring files there and back.
+"""Methods of ``Client`` and ``Session`` that run a program in the sandbox, and transfer files to it and from it.
 
-Methods alone: what they do stands in ``commands`` and ``files``, which are imported when one of them is called.
+The implementation is in ``commands`` and ``files``, which are imported when one of them is called.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Sandbox(Protocol):
 
 @attrs.frozen
 class Endpoint:
-    """Where a runtime listens, and what a gateway before it wants to see. Its ``repr`` shows neither.
+    """The URL of a runtime, and the headers that a gateway before it needs. Its ``repr`` shows neither.
 
     Attributes:
         url (str): as ``Client`` takes it.

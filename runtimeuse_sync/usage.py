@@ -1,4 +1,4 @@
-"""What a run took: tokens, money, turns, time."""
+"""``Usage``: the tokens, cost, turns and time of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ._common.plain import Plain
 
 @attrs.frozen(kw_only=True)
 class Usage(Plain):
-    """What one run took, or several together. None: the runtime did not tell.
+    """The usage of one run, or of several together. None: the runtime did not report it.
 
     Two add up field by field with ``+``, many with ``sum``; what one of them did not tell is taken as nothing.
 
@@ -42,7 +42,7 @@ duration_seconds=None, session_id=None)
 
     @classmethod
     def of(cls, metadata: Optional[Mapping[str, Any]]) -> Usage:
-        """What the metadata of a result or an error tells, in the words of a Claude or an OpenAI agent.
+        """The usage in the metadata of a result or an error, with the field names of a Claude or an OpenAI agent.
 
         A value of the wrong type is taken as not told.
 
@@ -76,7 +76,7 @@ duration_seconds=None, session_id=None)
         return Usage(**sums, session_id=self.session_id if other.session_id is None else other.session_id)
 
     def __radd__(self, other: int) -> Usage:
-        # What sum() begins with.
+        # The start value of sum().
         return self if other == 0 else NotImplemented
 
 

@@ -54,7 +54,7 @@ def quoted(text: str, lines: int = 10, characters: int = 2_000) -> str:
 
 
 def failure_of_commands(results: Sequence[Any], stderr: str) -> str:
-    """What an error says of the first of ``results`` that failed: its place, how it ended, and the end of its output.
+    """An error text for the first of ``results`` that failed: its place, how it ended, and the end of its output.
 
     Not its text, which may hold a secret. The output is ``stderr``, or else what the result has of it.
     """

@@ -30,7 +30,7 @@ class Live:
 
     @property
     def report(self) -> str:
-        """What the report has printed."""
+        """The output that belongs to the report."""
         return self._report.text
 
     def command(self, message: CommandOutputMessageInterface) -> None:
@@ -61,7 +61,7 @@ class Live:
 
 
 def _overlap(text: str, mark: str) -> int:
-    """How much of the end of ``text`` may be the beginning of ``mark``.
+    """The length of the longest end of ``text`` that is a beginning of ``mark``.
 
     >>> _overlap("a <m", "<m:")
     2

@@ -34,7 +34,7 @@ class Entry:
 
 
 def entries(source: str, ignore: str) -> list[Entry]:
-    """What there is at ``source``, without what the gitignore lines of ``ignore`` leave out.
+    """The files and folders at ``source``, without those that the gitignore lines of ``ignore`` exclude.
 
     Raises:
         ValueError: for a link or a device in it, or a line that matches nothing.
@@ -59,7 +59,7 @@ def _walk(source: str, status: os.stat_result, patterns: Sequence[Pattern]) -> I
 
 
 def _children(path: str, names: tuple[str, ...], patterns: Sequence[Pattern]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """What is in a folder and not ignored, the last one first."""
+    """The entries of a folder that are not ignored, in reverse order."""
     with os.scandir(path) as found:
         children = sorted(found, key=lambda child: child.name, reverse=True)
     for child in children:

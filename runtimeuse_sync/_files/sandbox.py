@@ -102,7 +102,7 @@ class Script:
 
 
 class Sandbox:
-    """What a client, or a session, reaches; for one call of the user's, within its ``timeout``.
+    """The sandbox of a client or a session, for one call of the user, within its ``timeout``.
 
     Args:
         calls: a request each, on connections of their own or on the session's.
@@ -157,7 +157,7 @@ class Sandbox:
         return self.answer(script, output.text if stdout is None else stdout)
 
     def answer(self, script: Script, text: str) -> str:
-        """What ``script`` says in ``text``; a ``SandboxError`` has none of the secrets of the call."""
+        """The answer of ``script`` in ``text``; a ``SandboxError`` has none of the secrets of the call."""
         try:
             return script.answer_in(text)
         except SandboxError as error:
@@ -216,7 +216,7 @@ class Output:
 
     @property
     def text(self) -> str:
-        """All of it."""
+        """All collected output."""
         return "".join(self._pieces)
 
 

@@ -61,7 +61,7 @@ class _Bytes:
 
 @attrs.frozen
 class Unpacked:
-    """What an archive held.
+    """The contents of an unpacked archive.
 
     Attributes:
         folders (list): the path of each folder inside of the archive, and its mode.

@@ -40,7 +40,7 @@ class State(Enum):
 
 
 class Action(Enum):
-    """What the driver has to do with a message."""
+    """The action that the driver has to take for a message."""
 
     DELIVER = auto()  # hand it to the caller
     ANSWER = auto()  # ask the caller for the artifact's upload URL

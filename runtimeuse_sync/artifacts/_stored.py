@@ -68,7 +68,7 @@ class StoredArtifact:
 
 @attrs.frozen
 class State:
-    """What a store has at a key: its size, and what is another once it is written again."""
+    """The state of a store at a key: its size, and a version mark that changes at each write."""
 
     size: int
     version: tuple[Any, ...]
@@ -120,7 +120,7 @@ class Artifacts(ABC):
     # --- uploads by the runtime ---------------------------------------------------------------------
 
     def __call__(self, request: ArtifactUploadRequestMessageInterface) -> ArtifactUploadResult:
-        """Where the file of ``request`` goes: below the prefix, by its path in the sandbox.
+        """The upload URL for the file of ``request``; its key is the prefix and its path in the sandbox.
 
         Raises:
             ValueError: its name leads out of the prefix, or is too long.
@@ -225,7 +225,7 @@ def _names(path: str) -> tuple[str, ...]:
 
 
 def _escaped(character: str) -> str:
-    """What a terminal obeys and halves of characters, as in a URL; and "%", so that no two names become one."""
+    """Escape control characters, lone surrogates and "%" as in a URL, so that no two names become the same."""
     if character.isprintable() and character != "%":
         return character
     return quote(character, safe="", errors="surrogatepass")

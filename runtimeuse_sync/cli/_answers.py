@@ -73,7 +73,7 @@ def _parsed(line: bytes) -> Optional[dict[str, Any]]:
 
 
 def _fields(name: str, outcome: Outcome[Any]) -> dict[str, Any]:
-    """What a line says; the names are documented, and stay."""
+    """The fields of a line; their names are documented, and stay."""
     error, result = outcome.error, outcome.result
     data = None if result is None else result.data
     failure = None if error is None else {"type": type(error).__name__, "message": describe(error)}

@@ -189,7 +189,7 @@ def describe(error: BaseException) -> str:
 
 
 def metadata_of(error: BaseException) -> Mapping[str, Any]:
-    """What the runtime sent along with ``error``."""
+    """The metadata that the runtime sent with ``error``."""
     return (error.metadata or {}) if isinstance(error, AgentRuntimeError) else {}
 
 

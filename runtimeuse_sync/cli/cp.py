@@ -93,7 +93,7 @@ class _Progress:
         screen.phase = "copying"
 
     def show(self, done: int, total: int) -> None:
-        """What ``on_progress`` is."""
+        """Show the progress; used as ``on_progress``."""
         full = _WIDTH * done // max(total, 1)
         bar = "#" * full + "-" * (_WIDTH - full)
         self._screen.phase = f"{bar} {done / 2**20:.1f} of {total / 2**20:.1f} MiB"

@@ -59,19 +59,19 @@ class _Exec(click.Command):
     """Exit code 125 for wrong usage too: a 2 might be the remote command's. What is behind ``--`` is told apart."""
 
     def make_context(self, info_name: Optional[str], args: list[str], *rest: Any, **options: Any) -> click.Context:
-        """What click asks for."""
+        """Override of click's, for the exit code of wrong usage."""
         # A tuple, since click empties the list.
         with _own_exit_code(tuple(args)):
             return super().make_context(info_name, args, *rest, **options)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """What click asks for. It would not say which words stood behind the dashes."""
+        """Override of click's: click itself does not tell which words stood after the dashes."""
         before, behind = _split(args)
         ctx.meta[_BEHIND] = behind
         return super().parse_args(ctx, before)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """What click asks for."""
+        """Override of click's, for the exit code of wrong usage."""
         with _own_exit_code():
             return super().invoke(ctx)
 

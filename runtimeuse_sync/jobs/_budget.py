@@ -18,7 +18,7 @@ def _check(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
 
 @attrs.frozen(kw_only=True)
 class Budget:
-    """What the runs of a ``map`` may use together. Once it is spent, none is begun any more.
+    """A limit for what all runs of a ``map`` use together. Once it is reached, no further run begins.
 
     It is known when a run has ended what that took, so that what runs by then may go beyond it.
 

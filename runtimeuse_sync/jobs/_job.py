@@ -97,7 +97,7 @@ class Job(Future[QueryResult[OutputT]], Work, Generic[OutputT]):
 
     @property
     def usage(self) -> Usage:
-        """What it took, as far as the runtime tells, and it tells at the end; also of a failure.
+        """The usage of the job, as far as the runtime reported it, which it does at the end, also of a failure.
 
         >>> client.submit("hello").usage.cost_usd
         """

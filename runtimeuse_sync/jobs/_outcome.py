@@ -55,7 +55,7 @@ class Outcome(Generic[OutputT]):
 
 @attrs.frozen(kw_only=True)
 class Progress:
-    """How far a ``map`` is, for its ``on_progress``.
+    """The progress of a ``map``, for its ``on_progress``.
 
     Attributes:
         done (int): outcomes so far, ``failed`` ones included.
@@ -84,7 +84,7 @@ class Progress:
 
     @property
     def seconds_left(self) -> Optional[float]:
-        """How long the rest will take at that rate; None if that is not known."""
+        """Seconds that the rest will take at that rate; None if that is not known."""
         if self.total is None or not self.rate:
             return None
         return max(0, self.total - self.done) / self.rate

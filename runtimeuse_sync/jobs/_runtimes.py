@@ -52,7 +52,7 @@ class Runtime:
 
 
 class Runtimes:
-    """All of them."""
+    """All runtimes of a map."""
 
     def __init__(self, clients: Iterable[Client]) -> None:
         self._all = [Runtime(client) for client in clients]

@@ -36,7 +36,7 @@ def written(request: Any) -> dict[str, Any]:
 
 
 def difference(recorded: Mapping[str, Any], asked: Mapping[str, Any], fields: Optional[frozenset[str]]) -> str:
-    """Where ``asked`` is not as ``recorded``; "" if it is in all ``fields`` (None: in all there are)."""
+    """The differences between ``asked`` and ``recorded``, as text; "" if all ``fields`` (None: all) are equal."""
     kinds = recorded.get("message_type"), asked.get("message_type")
     if kinds[0] != kinds[1]:
         return "\n".join(_compare("message_type", *kinds))

@@ -76,7 +76,7 @@ class Entry:
 
     @property
     def message(self) -> Any:
-        """What was sent or has come; a result as a ``RawResult``. None where an entry has none.
+        """The message that was sent or received; a result as a ``RawResult``. None where an entry has none.
 
         Raises:
             JournalError: it is no message.
@@ -96,12 +96,12 @@ class Entry:
 
     @property
     def outcome(self) -> Optional[str]:
-        """How the call ended: ``"result"``, ``"error"``, ``"left"`` (the caller left it early); None before its end."""
+        """The call's end: ``"result"``, ``"error"``, ``"left"`` (the caller left it early); None before its end."""
         return self._fields["outcome"] if self.event == "ended" else None
 
     @property
     def error(self) -> Optional[RuntimeUseError]:
-        """What the call raised, at its end."""
+        """The error that the call raised, in the entry of its end."""
         if self.outcome != "error":
             return None
         try:

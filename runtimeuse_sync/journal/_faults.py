@@ -46,7 +46,7 @@ class Fault:
 
     @property
     def error(self) -> Optional[ConnectionLostError]:
-        """What the connection raises; None if it only falls silent."""
+        """The error of the connection; None if it only falls silent."""
         reasons = {"cut": "ended in the middle of a message", "reset": "connection reset by peer"}
         return ConnectionLostError(code=1006, reason=reasons[self.kind]) if self.kind in reasons else None
 

@@ -50,7 +50,7 @@ def minor_of(release: Optional[str]) -> Optional[int]:
 
 
 def as_generation(said: Iterable[Said], minor: int, request: Any) -> Iterator[Said]:
-    """What a runtime 0.``minor`` says, where another has ``said`` something to ``request``."""
+    """The messages of a runtime 0.``minor`` in place of those that another has ``said`` in answer to ``request``."""
     if isinstance(request, CommandExecutionMessage) and minor < _COMMANDS:
         for one in said:
             yield one.instead(message_type="error_message", error="Unknown message type: command_execution_message")
@@ -77,7 +77,7 @@ def _post_agent_first(said: Iterable[Said]) -> Iterator[Said]:
 
 
 def _in_the_words_of(minor: int, one: Said) -> Optional[Said]:
-    """What a release says for it; None: nothing."""
+    """A message as a release would send it; None if it sends nothing for it."""
     fields = one.fields
     if one.kind == "command_output_message" and minor < _OUTPUT:
         return one.instead(message_type="assistant_message", text_blocks=[fields.get("text")])

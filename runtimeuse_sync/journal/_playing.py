@@ -57,7 +57,7 @@ def _said(run: RecordedRun, minor: Optional[int]) -> Iterable[Said]:
 
 
 def _before_cancelling(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """What a runtime answers to a cancellation, it answers to whoever cancels; not to a caller that does not."""
+    """The entries before a cancellation: the runtime's answer to it is played only to a call that cancels, too."""
     for entry in entries:
         if entry.event == "sent" and entry.wire.get("message_type") == "cancel_message":
             return

@@ -123,7 +123,7 @@ class Replay:
         return run, self._steps(number, run)
 
     def end_of_session(self, session_id: Optional[str]) -> Iterator[Step]:
-        """What came when that session was left."""
+        """The messages that came when that session was left."""
         with self._lock:
             for number, run in self._unplayed.items():
                 if run.session_id == session_id and isinstance(run.request, EndSessionMessage):
@@ -189,7 +189,7 @@ class ReplayedConnection:
         self._began = time.monotonic()
 
     def receive(self, timeout: float) -> Sequence[Any]:
-        """What is due within ``timeout`` seconds."""
+        """Return the messages that are due within ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
         while True:
             batch = self._answer_to_cancelling() if self._is_cancelled else self._due()

@@ -67,7 +67,7 @@ class RecordedRun:
 
     @property
     def usage(self) -> Usage:
-        """What it took, as far as its results or its error tell; of a call that asked again, all of it.
+        """The usage, as far as its results or its error report it; for a call that asked again, the sum.
 
         >>> from runtimeuse_sync.journal import load, record
         >>> with record(client, "run.jsonl") as recorded:

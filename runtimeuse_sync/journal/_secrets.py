@@ -56,7 +56,7 @@ class Secrets:
         return self._clean(_without_fields(message))
 
     def joined(self, received: Sequence[Any], separator: str) -> str:
-        """The same of what has come, with ``separator`` between each two. Mostly one look at all of it is enough."""
+        """Received messages as JSON, joined by ``separator``. Mostly one search through all of it is enough."""
         everything = separator.join(all_as_json(received))
         if _may_hold_urls(everything) or self._holds_any(everything):
             return separator.join(map(self._clean, received))
@@ -114,7 +114,7 @@ def _may_hold_urls(text: str) -> bool:
 
 
 def secrets_of_client(client: Client) -> Secrets:
-    """What a client connects with: the values of its headers, user and query of its URL."""
+    """The secrets that a client connects with: the values of its headers, user and query of its URL."""
     headers = client.headers if isinstance(client.headers, Mapping) else {}
     words = [part for value in headers.values() for part in (str(value), *str(value).split())]
     return Secrets(_long_enough([*words, *_parts_of_url(client.ws_url or "")], _SHORTEST_OF_CLIENT))

@@ -67,7 +67,7 @@ def _registered(event: CancelEvent, action: Callable[[], None]) -> Iterator[None
 
 @contextmanager
 def _polled(event: threading.Event, action: Callable[[], None]) -> Iterator[None]:
-    """The same by polling, for a plain Event: a user who calls a handler without a runtime may pass one."""
+    """Call ``action`` by polling a plain Event, which a user may pass who calls a handler without a runtime."""
     over = threading.Event()
 
     def look() -> None:

@@ -33,7 +33,7 @@ def _listed(command: object, example: list[str]) -> tuple[str, ...]:
 
 
 def directory(cwd: Union[str, os.PathLike[str], None]) -> Optional[str]:
-    """Where to run it; raises ``TypeError`` for what is no path."""
+    """The directory to run a command in; raises ``TypeError`` unless it is a path or None."""
     if not (cwd is None or isinstance(cwd, (str, os.PathLike))):
         raise TypeError(f"cwd must be a path or None; got {kind(cwd)}")
     return None if cwd is None else os.fspath(cwd)

@@ -45,7 +45,7 @@ class Events(ABC):
 
     @abstractmethod
     def _metadata(self) -> dict[str, Any]:
-        """What the run took, in the words of a runtime."""
+        """The usage of the run, with the field names of a runtime."""
 
     def add(self, text: str) -> None:
         """Take in more output."""

@@ -93,7 +93,7 @@ class PutServer(ThreadingHTTPServer):
         self._thread.start()
 
     def _accept(self) -> None:
-        """What ``serve_forever`` does, but woken to stop: that one looks again and again whether it has to."""
+        """The loop of the server, as ``serve_forever``, but stopped by a wake-up: that one polls for it."""
         with selectors.DefaultSelector() as selector:
             selector.register(self.socket, selectors.EVENT_READ)
             selector.register(self._wake, selectors.EVENT_READ)

@@ -127,7 +127,7 @@ class CommandLineAgent:
 
 
 class Reading(Protocol):
-    """What reads the standard output of an agent's program."""
+    """The interface of a reader of the standard output of an agent's program."""
 
     def add(self, text: str) -> None:
         """Take in more of it. Called on another thread; raises nothing but ``CancelledException``."""
@@ -164,7 +164,7 @@ def _filled(argument: str, invocation: InvocationMessage) -> str:
 
 
 def _hint(command: Sequence[str], invocation: InvocationMessage) -> str:
-    """What is too long for the program's arguments and environment, and what to do about it."""
+    """An error text that says which argument or variable is too long, with advice."""
     sizes = {
         "system prompt": len(invocation.system_prompt.encode(errors="replace")),
         "output schema": len((invocation.output_format_json_schema_str or "").encode(errors="replace")),

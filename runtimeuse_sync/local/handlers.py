@@ -12,7 +12,7 @@ from ..messages import InvocationMessage
 
 
 class Sender(Protocol):
-    """How a handler talks to the client while it works. May be used from any thread.
+    """The handler's way to send messages to the client while it works. May be used from any thread.
 
     Attributes:
         cancelled (threading.Event): set when the client cancels, disconnects, or the runtime stops. A handler
@@ -64,7 +64,7 @@ def _metadata(_: object, __: object, value: Any) -> None:
 
 @frozen
 class HandlerResult:
-    """What a handler returns that has more to tell than its answer.
+    """A handler's return value with metadata in addition to the answer.
 
     Attributes:
         output (str or dict): text, or structured output.

@@ -81,7 +81,7 @@ class ArtifactReceiver:
         self._server: Optional[PutServer] = None
 
     def __call__(self, request: ArtifactUploadRequestMessageInterface) -> ArtifactUploadResult:
-        """Where the file of ``request`` goes.
+        """The upload URL for the file of ``request``.
 
         Raises:
             ValueError: if its name leads out of the folder.

@@ -29,7 +29,7 @@ _LONGEST_PHASE = 60
 
 
 def of_call(request: Request, url: Optional[str], provider: str) -> Attributes:
-    """What is known of a call when it begins, and tells apart the metrics too."""
+    """The attributes known when a call begins, which the metrics have as well."""
     found: Attributes = {n.OPERATION: _operation(request), n.PROVIDER: provider}
     model = getattr(request, "model", None)
     if model:
@@ -48,7 +48,7 @@ def _operation(request: Request) -> str:
 
 
 def of_request(request: Request) -> Attributes:
-    """What a request says beside that."""
+    """The further attributes of a request."""
     found: Attributes = {}
     if getattr(request, "output_format_json_schema_str", None):
         found[n.OUTPUT_TYPE] = n.OUTPUT_IS_JSON
@@ -94,7 +94,7 @@ def phase_of(words: str) -> str:
 
 
 def content_of_request(request: Request) -> Attributes:
-    """What is asked of the agent, or which commands are to run."""
+    """The content attributes of a request: the prompt, or the commands."""
     if isinstance(request, InvocationMessage):
         prompt, system = (redacted(text, request) for text in (request.user_prompt, request.system_prompt))
         return {

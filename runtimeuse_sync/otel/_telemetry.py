@@ -178,5 +178,5 @@ class _EnvironmentSetter(Setter[dict[str, str]]):
     """Writes what a propagator says as environment variables: ``traceparent`` becomes ``TRACEPARENT``."""
 
     def set(self, carrier: dict[str, str], key: str, value: str) -> None:
-        """What the propagator asks for."""
+        """Set a variable; called by the propagator."""
         carrier[re.sub(r"\W", "_", key.upper(), flags=re.ASCII)] = value

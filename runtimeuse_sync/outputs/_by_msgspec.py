@@ -85,7 +85,7 @@ def _gist(error: Exception) -> str:
 
 
 def _split(error: msgspec.ValidationError) -> tuple[str, list[Any]]:
-    """What it says, and the steps to where; None for a key that it does not name."""
+    """The text of msgspec's error, and the steps to the place; None for a key that it does not name."""
     found = _ERROR.fullmatch(str(error))
     if found is None:
         return str(error), []

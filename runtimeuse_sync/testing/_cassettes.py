@@ -49,7 +49,7 @@ class Cassette:
 
     @property
     def complaint(self) -> str:
-        """What is missing, and how to record it; "" if nothing is."""
+        """The missing calls, and how to record them, as text; "" if none is missing."""
         if not self.missing:
             return ""
         mode = "all" if self.path.exists() else "new"

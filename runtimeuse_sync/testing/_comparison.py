@@ -21,7 +21,7 @@ def check_fields(message_class: type, fields: Iterable[str]) -> None:
 
 
 def difference(message: Any, expected: Mapping[str, Any]) -> str:
-    """Where fields of ``message`` are not as ``expected``; "" if all are. Values that may be secret are not shown."""
+    """The fields of ``message`` that differ from ``expected``, as text; "" if none. Secret values are not shown."""
     fields = attrs.fields_dict(type(message))
     lines: list[str] = []
     for name, value in expected.items():
@@ -41,7 +41,7 @@ def _compare(expected: Any, actual: Any) -> list[str]:
 
 
 def _hidden_differences(path: str, expected: Any, actual: Any) -> Iterator[str]:
-    """Where in two values, item by item, fields differ that are in no ``repr``."""
+    """The places in two values, item by item, where fields differ that are in no ``repr``."""
     if isinstance(expected, list) and isinstance(actual, list):
         for number, pair in enumerate(zip(expected, actual)):
             yield from _hidden_differences(f"{path}[{number}]", *pair)

@@ -23,7 +23,7 @@ _ANSWER_PATIENCE = 5.0
 
 @attrs.frozen(kw_only=True)
 class Reply:
-    """What a runtime made by ``generation`` says to one request.
+    """The answer of a runtime made by ``generation`` to one request.
 
     Attributes:
         messages (sequence): what it sends before the result: message objects, or dicts that are sent as they are.

@@ -68,7 +68,7 @@ class Loop:
         self._waker.close()
 
     def call(self, function: Callable[[], T]) -> T:
-        """What ``function`` returns or raises, run by the loop's thread."""
+        """Run ``function`` on the loop's thread; returns or raises what it does."""
         future: Future[T] = Future()
         with self._lock:
             if self._stopped:

@@ -107,7 +107,7 @@ class Mailbox:
             raise Disconnected(f"the client {self.how_it_left}")
 
     def unread_faults(self) -> Iterator[ProtocolError]:
-        """What the client did wrong and no script has noticed. At the end, when nothing comes any more."""
+        """The protocol errors of the client that no script has noticed. To be called at the end."""
         while not self._items.empty():
             item = self._items.get()
             if isinstance(item, ProtocolError):

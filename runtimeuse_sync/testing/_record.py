@@ -55,7 +55,7 @@ class Record:
             return list(self._failures)
 
     def entries(self, message_class: Optional[type] = None) -> list[Entry]:
-        """What came, in order; only messages of ``message_class`` if it is given."""
+        """The received messages, in order; only those of ``message_class`` if it is given."""
         with self._changed:
             return [entry for entry in self._entries if isinstance(entry.message, message_class or object)]
 

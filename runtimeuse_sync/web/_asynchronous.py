@@ -29,7 +29,7 @@ _JOIN_WAIT = 1.0
 
 
 class Source(Protocol[T_co]):
-    """What can be iterated in a thread and cancelled from another: a ``Run``, or what ``sse`` and ``ndjson`` return."""
+    """The interface of a source, iterated in a thread and cancelled from another: a ``Run`` or an ``EncodedRun``."""
 
     def __enter__(self) -> Any: ...
 

@@ -103,7 +103,7 @@ class Watcher:
 
     @contextmanager
     def _noting_problems(self) -> Iterator[None]:
-        """Whatever goes wrong with files is told to the client, and stops nothing else."""
+        """Record errors with files, to be reported to the client; they stop nothing else."""
         try:
             yield
         # The watching library, written in Rust, has a BaseException for its faults.

@@ -53,12 +53,12 @@ class Collected:
 
     @property
     def text(self) -> str:
-        """What was collected."""
+        """The collected text."""
         return "".join(self._pieces)
 
     @property
     def is_blank(self) -> bool:
-        """Whether what was collected is whitespace alone."""
+        """Whether the collected text is white space only."""
         return not any(map(str.strip, self._pieces))
 
 

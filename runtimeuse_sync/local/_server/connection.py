@@ -192,7 +192,7 @@ class Connection:
             return self._framing.is_over or (self._deadline is not None and time.monotonic() >= self._deadline)
 
     def _interest(self) -> int:
-        """What to wait for; never nothing, since without room for replies there is something to write."""
+        """The events to wait for. Never none: if there is no room for replies, there is something to write."""
         with self._changed:
             reads = selectors.EVENT_READ if self._outgoing.has_room_for_replies else 0
             return reads | (selectors.EVENT_WRITE if self._outgoing else 0)

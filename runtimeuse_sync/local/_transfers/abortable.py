@@ -44,7 +44,7 @@ class Sockets:
                 self._current = None
 
     def connect(self, address: tuple[str, int], timeout: float, _: Any = None) -> socket.socket:
-        """What ``socket.create_connection`` does, but abortable."""
+        """As ``socket.create_connection``, but abortable."""
         failure = OSError(errno.EADDRNOTAVAIL, "No address")
         for family, kind, protocol, _, target in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
             try:

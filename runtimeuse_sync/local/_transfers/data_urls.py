@@ -36,7 +36,7 @@ def is_data_url(url: str) -> bool:
 
 
 def file_name(url: str) -> str:
-    """What stands behind the last slash of ``url``, decoded; without a slash, all behind the scheme.
+    """The part of ``url`` after its last slash, decoded; without a slash, all after the scheme.
 
     Query and fragment do not belong to it, as in any URL.
 

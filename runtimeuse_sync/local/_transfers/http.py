@@ -79,7 +79,7 @@ def _cancelled_by(cancelled: threading.Event) -> Iterator[Sockets]:
 
 
 def _length(header: Optional[str]) -> Optional[int]:
-    """What ``Content-Length`` says. int() alone would take signs, spaces and the digits of other scripts."""
+    """The value of ``Content-Length``. int() alone would take signs, spaces and the digits of other scripts."""
     if header is None:
         return None
     # A number of more digits is larger than any file.
@@ -180,7 +180,7 @@ def _status(error: urllib.error.HTTPError) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """What the system says of ``error``, in words that are fit for a message."""
+    """The system's text for ``error``, without URLs, to be sent in a message."""
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, BaseException):
         error = error.reason
     if isinstance(error, OSError) and error.strerror:

@@ -18,7 +18,7 @@ _HAS_LISTS = os.path.exists("/proc/thread-self/children")
 
 
 def descendants(root: int, spared: set[int]) -> list[Identity]:
-    """Who lives below ``root``, parents before their children; ``spared`` are left out, what is below them is not.
+    """The descendants of ``root``, parents before their children, without ``spared``, but with their descendants.
 
     The order matters: a shell that outlives its command for a moment begins the next. Who starts another process and
     ends at the same time may go unseen, and the other with it: who wants to know that there is nobody looks twice.
@@ -56,7 +56,7 @@ def _living(numbers: Iterable[int]) -> Iterator[tuple[int, int, int]]:
 
 
 def status_of(pid: int) -> tuple[bool, int, int]:
-    """Whether a process lives, its parent, and its start in ticks since the machine's; ``OSError`` if it is gone."""
+    """Whether a process is alive, its parent, and its start in ticks since boot; ``OSError`` if it is gone."""
     with open(f"/proc/{pid}/stat", "rb") as file:
         # pid (name) state parent …; the name may hold anything.
         fields = file.read().rpartition(b")")[2].split()
