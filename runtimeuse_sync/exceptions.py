@@ -22,7 +22,6 @@ so that it can neither forge a line of a log nor steer a terminal; the attribute
 
 from __future__ import annotations
 
-import ssl
 from typing import TYPE_CHECKING, Any, Optional
 
 from ._common.close_codes import explain
@@ -209,6 +208,8 @@ class ConnectionFailedError(RuntimeUseError, ConnectionError):
             return self.status in _STARTING
         if self.reason in ("timed out", "connection closed"):
             return True
+        import ssl  # with the modules of a connection, where it is imported anyway
+
         cause = self.__cause__
         return isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError)
 

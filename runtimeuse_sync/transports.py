@@ -29,19 +29,20 @@ double) and pass it as ``Client(transport=…)``. ``encode_message`` and ``decod
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, Optional, Protocol, Union
+from typing import TYPE_CHECKING, Any, Optional, Protocol, Union
 
 import attrs
 
 from ._common.tracebacks import made_without_a_trace
 from ._connection import proxy
-from ._connection.connecting import Dialer
-from ._connection.connection import WebSocketConnection
 from ._connection.endpoint import Endpoint, checked_headers, current_headers, parse_url
 from ._connection.settings import ConnectionSettings, check_settings
 from ._protocol import codec
 from ._protocol.codec import RawResult as RawResult
 from .messages import ClientMessage
+
+if TYPE_CHECKING:
+    from ._connection.connection import WebSocketConnection
 
 
 class Connection(Protocol):
@@ -156,6 +157,9 @@ class WebSocketTransport(ConnectionSettings):
 
     def __attrs_post_init__(self) -> None:
         check_settings(self)
+        # The modules of a connection take half of the time that importing this package would take with them. They are
+        # imported here, before a call: a signal or a fork in the midst of a call must not meet them half imported.
+        from ._connection import connecting, connection  # noqa: F401
 
     def connection(self) -> WebSocketConnection:
         """A new connection, not yet opened. Asks ``headers`` if it is a callable.
@@ -163,6 +167,9 @@ class WebSocketTransport(ConnectionSettings):
         >>> WebSocketTransport("ws://localhost:8080").connection().was_opened
         False
         """
+        from ._connection.connecting import Dialer
+        from ._connection.connection import WebSocketConnection
+
         dialer = Dialer(
             endpoint=self.endpoint,
             headers=checked_headers(current_headers(self.headers)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import ssl
 from typing import Optional
 
 from ..exceptions import ConnectionFailedError
@@ -35,6 +34,8 @@ def system_failure(endpoint: Endpoint, error: OSError, stage: str = "") -> Conne
 
 def words(error: OSError) -> str:
     """The text of a system or TLS error, without OpenSSL's file and line."""
+    import ssl  # here, so that it is imported with the modules of a connection, not with the package
+
     reason = getattr(error, "reason", None)  # not every SSLError has one
     if isinstance(error, ssl.SSLError) and reason:
         return str(reason).lower().replace("_", " ")

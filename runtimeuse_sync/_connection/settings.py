@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import ssl
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import attrs
 
 from .._common.validation import check_seconds, check_size, check_type
 from . import proxy
 from .endpoint import HeaderSource, check_header_source
+
+if TYPE_CHECKING:
+    import ssl
 
 # Bytes. Large enough for large results; it limits the memory that one message takes.
 _MAX_MESSAGE_SIZE = 64 * 1024 * 1024
@@ -37,6 +39,8 @@ def check_settings(settings: ConnectionSettings) -> None:
     check_seconds("ping_timeout", settings.ping_timeout)
     check_size("max_message_size", settings.max_message_size)
     if settings.ssl_context is not None:
+        import ssl  # who has a context has imported it
+
         check_type("ssl_context", settings.ssl_context, ssl.SSLContext, "an ssl.SSLContext")
 
 

@@ -289,7 +289,7 @@ def test_descriptors_that_run_out_are_named_with_the_limit(
 
 WITHOUT_DESCRIPTORS = """
 import os, resource, sys
-import encodings.idna, websocket
+import encodings.idna, runtimeuse_sync._connection.connection, websocket
 from runtimeuse_sync import Client, ConnectionFailedError, InvocationMessage
 
 def descriptors():
