@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from .messages import CommandResultItem, ResultMessageInterface
 
-# Characters of a peer's words that a message has. The words themselves are an attribute, of any length.
+# Characters of a peer's text that are quoted in a message. The whole text is an attribute.
 _LONGEST_ERROR = 10_000
 _LONGEST_REASON = 200
 # What a server answers, or a gateway in its place, while a sandbox starts. 520 to 530 are a content network's.

@@ -43,7 +43,7 @@ OnProgress = Callable[[int, int], Any]
 MAX_SIZE = 10 * 2**30
 MAX_FILES = 100_000
 
-# What tells of an archive: what it holds, its size, its SHA-256.
+# The description of an archive: what it holds, its size, its SHA-256.
 _TOLD = re.compile(r"(file|folder) (\d{1,15}) ([0-9a-f]{64})")
 
 

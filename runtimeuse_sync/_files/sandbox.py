@@ -34,7 +34,7 @@ FETCH = 720 * 1024
 # Characters of messages in which an answer is looked for: twice as many as a runtime lets a command print.
 _LONGEST_ANSWER = 2 * 2**20
 
-# Characters of a sandbox's words in an error.
+# Characters of a sandbox's output that are quoted in an error.
 _LONGEST_REASON = 500
 
 _WHITESPACE = b"\t\n\r "

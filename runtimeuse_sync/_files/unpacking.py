@@ -20,7 +20,7 @@ from .sandbox import SandboxError
 # Bytes of a name, and of the records that may hold one. Paths of all systems are shorter.
 _LONGEST_NAME = 64 * 1024
 
-# Folders in one another. Those who remove a tree, or move it, may do so by recursion.
+# The nesting depth of folders. Programs that remove or move a tree may do so by recursion.
 _DEEPEST = 200
 
 _CHUNK = 256 * 1024

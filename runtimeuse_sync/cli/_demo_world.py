@@ -137,4 +137,4 @@ class _ListHandler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Nothing: the demo tells of it."""
+        """Do nothing: the demo itself shows the request."""

@@ -58,7 +58,7 @@ def endings(teller: Teller, *, failed: int = FAILED, one_signal: bool = False) -
     except (KeyboardInterrupt, RuntimeUseError, OSError, Failure) as error:
         if isinstance(error, KeyboardInterrupt):
             stop_waiting_for_readers()
-        # Where it cannot be said, the exit code says it: the terminal may be gone, or the pipe closed.
+        # If the text cannot be written (no terminal, a closed pipe), there is still the exit code.
         with suppress(OSError):
             if not isinstance(error, BrokenPipeError):
                 teller.error(error)

@@ -143,5 +143,5 @@ def make_client(url: Optional[str], token: Optional[str], headers: Sequence[tupl
     try:
         return Client(url_or_default(url), headers=given, cancel_poll_interval=_TICK)
     except (TypeError, ValueError) as error:
-        # The library speaks of its argument, the user of ours.
+        # The library's error names its own argument; this one names the command's option.
         raise click.UsageError(str(error).replace("ws_url", name)) from None

@@ -30,7 +30,7 @@ class _PatientWriter(io.BufferedWriter):
     deadline: Optional[float] = None
 
     def __init__(self, descriptor: int) -> None:
-        # Not more than can be written at once without blocking, if select() says that something can.
+        # Bytes of one write: as many as never block when select() reports the descriptor writable.
         super().__init__(io.FileIO(descriptor, "w", closefd=False), select.PIPE_BUF)
 
     def write(self, data: Any) -> int:

@@ -15,7 +15,7 @@ from rich.text import Text
 from .._common.words import harmless
 from ._screen import Screen
 
-# Seconds of silence after which the progress line shows up: what is quick needs none.
+# Seconds of silence after which the progress line appears; a quick command shows none.
 _SILENCE = 0.4
 
 # Columns that the progress line leaves free at its end, for the terminal to write a ^C there for each Ctrl-C. On a full
@@ -35,7 +35,7 @@ class Terminal(Screen):
         self._spinner = Spinner("line" if console.options.ascii_only else "dots", style="cyan")
         self._began = self._written = time.monotonic()
         self._at_line_start = True
-        # The standard streams are left alone: remote output goes by as it is.
+        # rich must not replace the standard streams: remote output is written to them unchanged.
         self._live = Live(
             console=console,
             get_renderable=self._line,

@@ -177,7 +177,7 @@ class _Batch:
     def _note(self, outcome: Outcome[Any]) -> None:
         name, error = self._ids.pop(outcome.index), outcome.error
         if isinstance(error, ConnectionFailedError) and not self._answered:
-            raise error  # it is no prompt's fault, and would be the same for the next
+            raise error  # not the prompt's fault: the next would fail alike
         self._answers.add(name, outcome)
         self._usage += outcome.usage
         if error is None:

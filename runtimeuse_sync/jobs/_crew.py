@@ -62,7 +62,7 @@ class Crew:
     def _work_off(self, work: Optional[Work]) -> None:
         while work is not None:
             work()
-            work = None  # nothing is kept alive by who waits
+            work = None  # a waiting thread keeps no finished work alive
             with self._lock:
                 if self._is_ended:
                     return

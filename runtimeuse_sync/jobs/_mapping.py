@@ -33,7 +33,7 @@ from ._work import Attempt, Work
 
 _logger = logging.getLogger("runtimeuse_sync")
 
-# How far, in times of ``at_once``, an ordered map goes ahead of the first prompt that has no outcome yet.
+# How many times ``at_once`` prompts an ordered map may take beyond the first that has no outcome yet.
 _REACH = 4
 
 

@@ -12,7 +12,7 @@ from ._entries import Entry, Lines, Path
 from ._locking import may_be_locked
 
 # Seconds between two looks at a file that does not grow: one call of the system each. Notices of the system (inotify)
-# would need a dependency, and do not come from other machines. After a while of silence, nobody waits for a keystroke.
+# would need a dependency, and do not come from other machines. After a while of silence, a longer pause is not noticed.
 _SOON, _LATER = 0.1, 0.5
 _AWHILE = 5.0
 

@@ -17,7 +17,7 @@ from . import _errors, _locking
 from ._exceptions import JournalError
 from ._secrets import Secrets, secrets_of_client, without_queries
 
-# The first of each line: what tells another version, and where a line begins behind one that was cut off.
+# The beginning of each line: the version of the format, and a mark to find a line after an incomplete one.
 HEAD = '{"v":1,"call":'
 _FLAGS = os.O_APPEND | os.O_CREAT | os.O_WRONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
@@ -55,7 +55,7 @@ def record(client: Client, path: Union[str, os.PathLike[str]], *, fsync: bool = 
     """
     name = os.fspath(path)
     recorder = Recorder(name, secrets_of_client(client), fsync=fsync)
-    file = _File(name, fsync=fsync)  # what cannot be written is told here; and readers see that somebody writes
+    file = _File(name, fsync=fsync)  # raises here if the file cannot be written; its lock tells readers of a writer
     try:
         yield client.with_observers(recorder)
     finally:

@@ -72,14 +72,14 @@ class _Handler(BaseHTTPRequestHandler):
             pass
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Nothing: the line holds the URL, which is a secret."""
+        """Do nothing: the log line would hold the URL, which is a secret."""
 
 
 class PutServer(ThreadingHTTPServer):
     """Knows its connections, to leave none behind."""
 
     daemon_threads = True
-    # The default of 5 makes a sixth client wait a second for its next try.
+    # The listen backlog. With the default of 5, a sixth client waits a second for its next attempt.
     request_queue_size = 128
     # Seconds that handle_request() waits: the selector of the accepting thread has waited already.
     timeout = 0
@@ -104,12 +104,12 @@ class PutServer(ThreadingHTTPServer):
         try:
             return super().get_request()
         except OSError:
-            # Out of descriptors: the connection stays, so the selector would tell of it without end.
+            # Out of descriptors: the connection stays queued, so the selector would report it again and again.
             time.sleep(_RETRY)
             raise
 
     def server_bind(self) -> None:
-        # HTTPServer's asks the resolver for a name, which may take seconds.
+        # HTTPServer's method looks up the host's name, which may take seconds.
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = "127.0.0.1", self.socket.getsockname()[1]
 
@@ -135,7 +135,7 @@ class PutServer(ThreadingHTTPServer):
         self._open.pop(request, None)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: a client that goes away is no news."""
+        """Do nothing: a client that disconnects is not an error here."""
 
     def stop(self) -> None:
         """Stop, and cut off what is under way."""

@@ -117,7 +117,7 @@ class NodeRuntime:
         self._process_id = os.getpid()
         self._is_closing = CancelEvent()
         self._has_ended = threading.Event()
-        self._end = "the runtime was closed before it was ready"  # the thread knows better, before it sets the Event
+        self._end = "the runtime was closed before it was ready"  # replaced by the thread before it sets the Event
 
     def __repr__(self) -> str:
         return f"<NodeRuntime {getattr(self, '_url', None) or 'not running'}>"
@@ -167,7 +167,7 @@ class NodeRuntime:
             self._end = f"the runtime ended with exit code {code} before it was ready"
         except CommandNotStartedError as error:
             self._end = f"the runtime {error}"
-        except (OSError, RuntimeError) as error:  # somebody has ended what keeps it; no thread to be had
+        except (OSError, RuntimeError) as error:  # its keeper was killed, or no thread can be started
             self._end = str(error)
         except CancelledException:
             pass

@@ -20,7 +20,7 @@ from ..client import Client
 from ..journal import Replay, ReplayError, record
 from ..transports import Connection, WebSocketTransport
 
-# As they are when nobody has replaced them.
+# The original functions, before a cassette replaces them.
 _connection = WebSocketTransport.connection
 _call_settings = Client._call_settings
 

@@ -21,7 +21,7 @@ IGNORE_FILE = ".artifactignore"
 _LARGEST = 64 * 1024
 _MOST_LINES = 5000
 
-# What is no news of a folder: it is gone since it was listed, or not ours to read.
+# Errors of a folder that are not reported: it was removed since it was listed, or may not be read.
 _EXPECTED = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM)
 
 # Called with a folder and the reason for which nothing in it is an artifact.
@@ -29,7 +29,7 @@ OnProblem = Callable[[str, str], None]
 
 
 class _UnusableError(Exception):
-    """Rules that cannot be read. To go on without them might hand out what they hold back."""
+    """Rules that cannot be read. Without them, files that they exclude might be uploaded."""
 
 
 @frozen

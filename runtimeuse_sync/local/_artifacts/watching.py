@@ -127,7 +127,7 @@ class Watcher:
     def _watch(self) -> None:
         """Look whenever something may have changed, as long as the directories are the same ones."""
         watched = self._identities()
-        # What came before the watch stood has no event: hence the first look everywhere.
+        # Files that came before the watch was set up have no event, so the first look is everywhere.
         everywhere = True
         for changed in self._ticks(tuple(watched)):
             self._look(everywhere=changed or everywhere, is_over=self._stop.is_set)
@@ -178,7 +178,7 @@ class Watcher:
 
     def _look(self, *, everywhere: bool, is_over: Callable[[], bool]) -> None:
         with self._look_lock:
-            # Between the end of watching and the last looks, which are another thread's.
+            # Watching may have ended while this waited for the lock: another thread takes the last looks.
             if is_over():
                 return
             if everywhere:

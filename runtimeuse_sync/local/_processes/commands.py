@@ -69,7 +69,7 @@ def run_command(
         CommandNotStartedError: if it could not be started.
         CancelledException: if it was cancelled; its process tree is gone.
     """
-    # A tree of its own: beyond the capture limit, this command is ended and no other.
+    # A process tree of its own, so that the capture limit ends this command only.
     tree = Processes(processes)
     running = _Running(_start(command, tree, cwd=cwd, env=env, stdin=stdin), tree, cancelled)
     try:
@@ -173,7 +173,7 @@ class _Running:
         """Let go of the process, which has ended."""
         if self._waiter.ident is not None:
             self._waiter.join(_JOIN)
-        # Those of pumps that could not be started: a pump closes its own.
+        # Closes the pipes of pumps that could not be started; a pump closes its own.
         for pipe in (self._process.stdout, self._process.stderr)[len(self._pumps) :]:
             assert pipe is not None
             pipe.close()

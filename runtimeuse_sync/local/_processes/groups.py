@@ -72,7 +72,7 @@ class GroupProcesses:
     def _end(self, number: int, *, once: bool) -> None:
         told: set[int] = set()
         left = self._left()
-        # Since the first look: one that takes long must not be all that is done.
+        # Counted from the end of the first look, which may take long.
         deadline = time.monotonic() + KILL_GRACE
         while left and time.monotonic() < deadline:
             for group in left - told:
@@ -109,7 +109,7 @@ else:
     _FORCE = signal.SIGKILL
 
     def _check_that_ends_are_told() -> None:
-        # The system forgets how a child ended then, and subprocess takes it for 0.
+        # With SIGCHLD ignored, the system drops exit codes, and subprocess reports 0.
         if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
             raise OSError(errno.ECHILD, "this program ignores SIGCHLD, so no exit code could be known")
 

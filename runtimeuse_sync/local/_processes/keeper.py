@@ -196,7 +196,7 @@ class Keeper:
         """End all processes. Takes some two seconds at most, unless the keeper itself is kept from working."""
         try:
             reader, writer = os.pipe()
-        except OSError:  # no descriptor to be had: then without an answer
+        except OSError:  # no descriptor is left: do not wait for an answer
             with suppress(OSError):
                 self._say(wire.KILL)
             return
@@ -226,7 +226,7 @@ class Keeper:
     def _say(self, message: bytes, *descriptors: int) -> None:
         try:
             wire.say(self._channel, message, descriptors)
-        except socket.timeout:  # it takes nothing in: it was stopped
+        except socket.timeout:  # it does not read: it was stopped
             raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
 
 
@@ -262,7 +262,7 @@ def _specification(arguments: Sequence[str], cwd: Optional[str], env: Mapping[st
 
 
 def _file_with(data: bytes) -> IO[bytes]:
-    # In memory, where that is to be had: the environment may hold secrets.
+    # In memory if the system supports it, since the environment may hold secrets.
     in_memory = hasattr(os, "memfd_create")
     file = os.fdopen(os.memfd_create("runtimeuse"), "w+b") if in_memory else tempfile.TemporaryFile()  # noqa: SIM115
     file.write(data)

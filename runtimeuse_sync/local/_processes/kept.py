@@ -74,7 +74,7 @@ class KeptProcesses:
         with self._lock:
             with suppress(BrokenPipeError):
                 return self._at_hand().fork()
-            # It was ended by somebody. What it kept is out of reach; what comes now shall not be.
+            # The keeper was killed. Its processes are out of reach; a new keeper is started for later ones.
             self._let_go()
             return self._at_hand().fork()
 

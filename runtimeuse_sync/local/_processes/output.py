@@ -105,7 +105,7 @@ class Pump:
         self._count = 0
         # Once set, output is read and thrown away.
         self._detached = False
-        # Whether the command has ended, so that somebody waits for this pump.
+        # Whether the command has ended, so that a thread waits for this pump.
         self._is_ending = False
         self._is_closed = False
         # When the thread last went to wait for output; None from before it takes some until it has handed it on.

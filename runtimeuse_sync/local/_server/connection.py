@@ -145,7 +145,7 @@ class Connection:
             if not self._outgoing and threading.get_ident() != self._thread_id:
                 self._waker.wake()
             self._outgoing.add(data, is_reply=is_reply)
-        # An empty chunk is how the end of all writing is said.
+        # An empty chunk means: shut down writing.
         self._ends_with_queue |= b"" in chunks
 
     # --- the connection's thread ---------------------------------------------------------------------

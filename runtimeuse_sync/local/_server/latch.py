@@ -22,7 +22,7 @@ class Latch:
 
     def __init__(self) -> None:
         self._is_set = False
-        # Reentrant, since a signal handler may interrupt its holder. Guards the set of those who wait.
+        # Reentrant, since a signal handler may interrupt its holder. Guards the set of the waiting threads' wakers.
         self._lock = threading.RLock()
         self._waiting: set[Waker] = set()
 

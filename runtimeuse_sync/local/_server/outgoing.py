@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import deque
 from itertools import accumulate, islice, takewhile
 
-# Bytes that wait, from which on whoever sends a message waits: enough to keep a fast client busy, and little
+# Bytes in the queue from which on a thread that sends a message waits: enough to keep a fast client busy, and little
 # enough that what is still to come when a client cancels is read in a moment.
 _ROOM = 1024 * 1024
 
-# Bytes of replies to what the client said (pongs, errors), which nobody waits to add. A client that leaves so many
+# Bytes of replies to the client (pongs, errors), which are added without waiting. A client that leaves so many
 # of them unread is not listened to until it has read some.
 _MOST_REPLIES = 1024 * 1024
 
-# Bytes that a chunk counts for beyond its own: a pong of two bytes takes more room in memory than on the wire.
+# Bytes added to the size of each chunk: a pong of two bytes takes more memory than that.
 _OVERHEAD = 256
 
 # Bytes for one write.

@@ -141,7 +141,7 @@ class Request:
             self._outbox.reply(ErrorMessageInterface(error=_CANCELLED), self._claim_end)
         self.processes.leave()
         self._ended.set()
-        # For what waits for the end of a cancelled request.
+        # Wakes the connection's thread, which may wait for the end of a cancelled request.
         self._outbox.nudge()
 
     def _is_last(self, message: AgentRuntimeMessageInterface) -> bool:

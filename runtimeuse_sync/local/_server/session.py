@@ -158,7 +158,7 @@ class Session:
         self._request = request
 
     def _beat(self, now: float) -> None:
-        # Beats that were missed are not made up for.
+        # Missed heartbeats are not sent later.
         self._next_beat = max(now, self._next_beat + self._settings.heartbeat_interval)
         if self._request:
             self._request.beat()

@@ -57,7 +57,7 @@ class Sockets:
         try:
             new.setblocking(False)
             _raise_if(new.connect_ex(target), but_not=_UNDER_WAY)
-            # Only now: a socket that does not connect yet cannot be shut down.
+            # After connecting has begun: before, a socket cannot be shut down.
             self._keep(new)
             if not _is_writable(new, timeout):
                 raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))

@@ -53,7 +53,7 @@ class Keeper:
             if self._is_released and not self._has_children():
                 return
         self._end_tree()
-        # They have nothing left to keep. One may be stopped, and would stay.
+        # Their trees have ended. SIGKILL, since one that is stopped would not end otherwise.
         for keeper in self._keepers:
             os.kill(keeper, signal.SIGKILL)
 
@@ -91,7 +91,7 @@ class Keeper:
     def _fork(self, channel: int) -> None:
         try:
             pid = os.fork()
-        except OSError:  # whoever asked sees the channel end
+        except OSError:  # the requester sees the end of the channel
             return
         if pid:
             self._keepers.add(pid)
@@ -119,7 +119,7 @@ class Keeper:
         os.close(failed)
         with open(failure, "rb") as file:
             fault = file.read()
-        # Of a process that could not become the command, the end is nobody's concern.
+        # The end of a process that could not become the command is not reported.
         with suppress(OSError):
             os.write(status, fault or STATUS.pack(pid))
         if not fault:
@@ -141,7 +141,7 @@ class Keeper:
     def _report(self, pid: int, code: int) -> None:
         pipe = self._leaders.pop(pid, None)
         if pipe is not None:
-            # Whoever asked may be gone.
+            # The requester may be gone.
             with suppress(OSError):
                 os.write(pipe, STATUS.pack(code))
             os.close(pipe)
@@ -153,11 +153,11 @@ class Keeper:
 
     def _end(self, number: int, *, once: bool) -> bool:
         told: set[Identity] = set()
-        # Since the first look: one that takes long must not be all that is done.
+        # Counted from the end of the first look, which may take long.
         left = self._left()
         deadline = time.monotonic() + KILL_GRACE
         pause = _LOOK_AGAIN
-        # A process may have started another before it was told: look until none is left.
+        # A process may have started another before it got the signal: repeat until none is left.
         while left and time.monotonic() < deadline:
             for process in left:
                 if process not in told:
@@ -170,10 +170,10 @@ class Keeper:
 
     def _left(self) -> list[Identity]:
         self._reap()
-        # Whoever loses its parent becomes a child of this keeper.
+        # A process whose parent ends becomes a child of this keeper.
         if not self._has_children():
             return []
-        # A look takes time, in which a process may hide by leaving a child: two that see none are none.
+        # During one look a process may leave a child and end, unseen: two looks that find none prove that none is left.
         return descendants(os.getpid(), self._keepers) or descendants(os.getpid(), self._keepers)
 
 
@@ -219,7 +219,7 @@ def _signal_pipe() -> int:
     old = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     if old != -1:
         os.close(old)
-    # Without a handler, a signal that is ignored by default wakes nobody.
+    # Without a handler, a signal that is ignored by default does not wake the selector.
     signal.signal(signal.SIGCHLD, lambda *_: None)
     return reader
 
