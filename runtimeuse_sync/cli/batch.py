@@ -134,7 +134,7 @@ def _recorded(client: Client, journal: Optional[str]) -> AbstractContextManager[
 
 
 class _Batch:
-    """The prompts that have no answer yet, as what ``map`` is given; and what becomes of them."""
+    """The prompts that have no answer yet, as an iterable for ``map``; writes and shows their outcomes."""
 
     def __init__(self, prompts: Prompts, answers: Answers, budget: Optional[Budget], screen: Screen) -> None:
         self._prompts, self._answers, self._budget, self._screen = prompts, answers, budget, screen
@@ -165,7 +165,7 @@ class _Batch:
         return self._answered == self._total
 
     def run(self, client: Client, options: dict[str, Any]) -> None:
-        """Ask them, and write what comes."""
+        """Ask the prompts, and write the outcomes."""
         began = time.monotonic()
         self._screen.phase = _bar(0, self._total)
         self._screen.show_progress()
@@ -192,7 +192,7 @@ class _Batch:
             self._is_warned = True
             self._screen.say("the runtime does not tell what a run costs: --budget-usd is without effect", "yellow")
 
-    # --- what is seen -------------------------------------------------------------------------------
+    # --- progress -----------------------------------------------------------------------------------
 
     def _show(self, progress: Progress) -> None:
         words = [_bar(progress.done, self._total)]

@@ -66,7 +66,7 @@ def outcomes(
     for client in runtimes:
         if not isinstance(client, Client):
             raise TypeError("clients must be a sequence of Client")
-    asks.run(runtimes[0], "")  # raises for what cannot be meant, whatever the prompt
+    asks.run(runtimes[0], "")  # raises for bad arguments at once, whatever the prompts are
     return _Mapping(Runtimes(runtimes), prompts, asks, how, live).outcomes()
 
 
@@ -76,22 +76,22 @@ class _Mapping:
         self._asks, self._how, self._live = asks, how, live
         self._total = operator.length_hint(prompts, -1)
         self._prompts = enumerate(prompts)
-        self._is_dry = False  # there are no more prompts
-        self._again: deque[tuple[_Task, Attempt]] = deque()  # failed to connect, and will be tried again
+        self._is_dry = False  # whether all prompts were taken
+        self._again: deque[tuple[_Task, Attempt]] = deque()  # failed to connect, to be tried again
         self._running: dict[Attempt, _Task] = {}
         self._ended: SimpleQueue[Any] = SimpleQueue()  # attempts
         self._crew = Crew()
         self._order = Order(how.at_once * _REACH if how.ordered else None)
-        self._next_begin = -math.inf  # when the rate allows one more
+        self._next_begin = -math.inf  # when the rate allows the next one
         self._is_stopped = False
-        self._failure: Optional[BaseException] = None  # raised behind the last outcome
+        self._failure: Optional[BaseException] = None  # raised after the last outcome
         self._done = self._failed = 0
         self._usage = Usage()
-        self._is_warned = False  # that the runtime does not tell what a run takes
+        self._is_warned = False  # whether the warning that no usage is reported was logged
         self._began, self._process = time.monotonic(), os.getpid()
 
     def outcomes(self) -> Generator[Outcome[Any], None, None]:
-        """Begin what may begin, wait for an end, yield what is due; until nothing is left."""
+        """Loop: begin attempts that may begin, wait for one to end, and yield the outcomes that are due."""
         is_impatient = False
         try:
             while True:
@@ -171,7 +171,7 @@ class _Mapping:
             attempt.fail(error)
 
     def _note_end(self, attempt: Attempt) -> None:
-        """Called by the thread that it ran on."""
+        """Queue an attempt that has ended; called by the thread that it ran on."""
         self._live.discard(attempt)
         self._ended.put(attempt)
 
@@ -187,9 +187,9 @@ class _Mapping:
         except KeyboardInterrupt as error:
             if self._is_stopped:
                 raise
-            self._stop(error)  # raised behind what there is: it may have been paid for
+            self._stop(error)  # raised after all outcomes that there are: they may have been paid for
             for attempt in filter(lambda attempt: attempt.is_over, self._running):
-                self._ended.put(attempt)  # again: an interrupted get() may have taken one and not returned it
+                self._ended.put(attempt)  # put again: an interrupted get() may have lost one
             return None
 
     def _pause(self) -> Optional[float]:
@@ -201,7 +201,7 @@ class _Mapping:
     def _deliver(self, attempt: Attempt) -> Generator[Outcome[Any], None, None]:
         task, error = self._running.pop(attempt, None), attempt.error
         if task is None:
-            return  # told twice
+            return  # put twice, handled already
         self._note_connection(attempt, task, error)
         if self._is_to_be_tried_again(attempt, task, error):
             self._again.append((task, attempt))
@@ -241,7 +241,7 @@ class _Mapping:
         if error is not None and not (self._how.return_exceptions and isinstance(error, Exception)):
             self._stop(error)
         elif isinstance(error, CancelledException):
-            self._stop(None)  # by others: abort(), is_cancelled, the end of the client's block
+            self._stop(None)  # cancelled by abort(), is_cancelled or the end of the client's block
         elif budget is not None and budget.is_spent(self._usage):
             self._stop(None)
 

@@ -41,9 +41,9 @@ class Artifacts:
         self._outbox = outbox
         self._watcher = Watcher(settle_seconds, self._ask)
         self._uploads = Uploads()
-        # Guards what follows; notified when less is open.
+        # Guards the attributes below; notified when an offer is answered or an upload ends.
         self._changed = threading.Condition()
-        # By what the client was told, which is redacted and harmless: two files may have one name there.
+        # Keyed by the path sent to the client, which is redacted and harmless, so that two files may share one.
         self._asked: dict[tuple[str, str], deque[str]] = {}
         self._open = 0
 
@@ -52,7 +52,7 @@ class Artifacts:
         self._watcher.add(directories, ignore_content)
 
     def _ask(self, path: str) -> None:
-        # A file system allows in a name what a terminal obeys, and what is no text at all.
+        # A file name may have control characters, or bytes that are not text.
         told = harmless(path)
         plain = ArtifactUploadRequestMessageInterface(filename=os.path.basename(told), filepath=told)
         request = self._outbox.redactor.value(plain)
@@ -95,7 +95,7 @@ class Artifacts:
             self._outbox.error(f"artifacts: {problem}")
 
     def close(self) -> None:
-        """Give up what is left."""
+        """Abandon offers and uploads that are left."""
         self._watcher.stop()
         self._uploads.close()
         with self._changed:

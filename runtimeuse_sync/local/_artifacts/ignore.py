@@ -17,7 +17,7 @@ from .._transfers.files import is_inside, open_regular
 
 IGNORE_FILE = ".artifactignore"
 
-# Bytes and lines of one set of rules. Each line is matched against each file: what is more is no list for people.
+# Bytes and lines of one set of rules. A limit, since each line is matched against each file.
 _LARGEST = 64 * 1024
 _MOST_LINES = 5000
 

@@ -17,7 +17,7 @@ class Version:
 
     @classmethod
     def of(cls, status: os.stat_result) -> Version:
-        """The version that ``status`` tells of."""
+        """The version of a file with this stat."""
         return cls(status.st_mtime_ns, status.st_size, status.st_ino)
 
 

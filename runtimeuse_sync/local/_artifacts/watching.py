@@ -26,7 +26,7 @@ _LAST_CHANCE = 1.0
 # Seconds between two looks where the system has no events to give: too many watches, a directory that went away.
 _POLL = 1.0
 
-# Things that went wrong and are told: enough to understand it, however many folders are bad.
+# The most problems that are reported, however many folders are bad.
 _MOST_PROBLEMS = 10
 
 Identity = tuple[int, int]
@@ -48,7 +48,7 @@ class Watcher:
         self._tick = min(0.5, max(0.05, settle_seconds / 4))
         self._on_settled = on_settled
         self.problems: list[str] = []
-        # Held while the disk is looked at and files are told of. Guards what follows.
+        # Held while the disk is scanned and files are reported. Guards the attributes below.
         self._look_lock = threading.Lock()
         self._settling = Settling(settle_seconds)
         # Directory -> gitignore lines. Replaced, never changed, by the thread that reads the connection.
@@ -62,7 +62,7 @@ class Watcher:
         self._directories = {**self._directories, **new}
         if new and self._thread is None:
             thread = threading.Thread(target=self._run, name="runtimeuse-watcher", daemon=True)
-            # Out of threads for a moment: the next request starts it, or else the end of the session looks alone.
+            # No thread can be started now: the next request tries again; else only the end of the session scans.
             with suppress(RuntimeError):
                 thread.start()
                 self._thread = thread
@@ -136,7 +136,7 @@ class Watcher:
                 break
 
     def _identities(self) -> dict[str, Identity]:
-        """The directories that exist. One that was made anew has another identity, and no watch."""
+        """The directories that exist, with identities: a recreated one has another, and is not watched yet."""
         found = {}
         for directory in self._directories:
             try:

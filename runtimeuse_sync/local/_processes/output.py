@@ -100,7 +100,7 @@ class Pump:
         # long, and would keep all that belongs to the request.
         self._news = news
         self.is_over_limit = False
-        # Guards the stream, the count, and the order of what is emitted.
+        # Guards the stream and the count, and keeps the output in order.
         self._lock = threading.Lock()
         self._count = 0
         # Once set, output is read and thrown away.
@@ -158,22 +158,22 @@ class Pump:
         self._is_ending = True
 
     def is_finished(self) -> bool:
-        """Whether all that the ended command has printed is handed on."""
+        """Whether all output of the ended command was passed on."""
         return self._is_closed or self.is_over_limit or self.seconds_until_quiet() == 0
 
     def seconds_until_quiet(self) -> Optional[float]:
         """Seconds after which the pipe counts as held open by others; None while the thread is busy."""
-        # The pipe first: what has left it by now is in the hands of the thread, which has said so.
+        # The pipe is checked first: for output already read from it, the thread has set ``_idle_since`` to None.
         is_waiting = not _is_readable(self._descriptor, 0)
         since = self._idle_since
         if since is None:
             return None
         left = max(0.0, since + _QUIET - time.monotonic())
-        # There is output that the thread, idle until now, is about to take.
+        # If there is output in the pipe, the idle thread is about to read it.
         return left if is_waiting else max(left, _ABOUT_TO_READ)
 
     def detach(self) -> None:
-        """Emit what was held back; from now on, output is read and thrown away."""
+        """Emit held output; from now on, output is read and discarded."""
         with self._lock:
             if not self._detached:
                 self._detached = True

@@ -29,7 +29,7 @@ class Refusals:
         self._selector = selector
         # In the order of their deadlines.
         self._deadlines: dict[socket.socket, float] = {}
-        # The part of the answer that was not written yet.
+        # The answers that were not sent yet.
         self._answers: dict[socket.socket, bytes] = {}
 
     def add(self, client: socket.socket, reason: str) -> None:

@@ -50,13 +50,13 @@ class Session:
         self._artifacts = Artifacts(self._outbox, settle_seconds=settings.settle_seconds)
         self._request: Optional[Request] = None
         self._next_beat = 0.0
-        # When the client is told of its cancellation, although the request has not ended.
+        # The time at which a cancellation is confirmed to the client even if the request has not ended.
         self._give_up_at: Optional[float] = None
         self._held: deque[Union[ClientMessage, UnknownMessage]] = deque()
         self._drain: Optional[threading.Thread] = None
         self._aborted = threading.Event()
 
-    # --- what the connection calls -------------------------------------------------------------------
+    # --- called by the connection --------------------------------------------------------------------
 
     def take(self, message: Received) -> None:
         """Process a message of the client."""
@@ -86,14 +86,14 @@ class Session:
         return min(self._next_beat, self._give_up_at or self._next_beat) - now
 
     def cancel(self) -> None:
-        """The connection is closing: cancel what runs, and take in nothing more."""
+        """Cancel what runs, and process no more messages, since the connection is closing."""
         self._aborted.set()
         self._held.clear()
         if self._request:
             self._request.cancel()
 
     def end(self) -> None:
-        """The connection is closed: wait for what runs. Nobody but the next clients waits for this.
+        """Wait for what runs, after the connection is closed. It delays only the end of this connection's thread.
 
         A handler that does not end keeps the place of its connection, so that there are never more of them than
         there may be connections.
@@ -107,7 +107,7 @@ class Session:
         if self._request:
             self._request.join(None)
 
-    # --- what messages do ----------------------------------------------------------------------------
+    # --- message handlers ----------------------------------------------------------------------------
 
     def _is_busy(self) -> bool:
         return self._request is not None and self._request.in_flight

@@ -42,7 +42,7 @@ class Keeper:
         self._is_orphaned = True
 
     def serve(self) -> None:
-        """Serve until the channel ends, or this keeper's own does; then end what is left."""
+        """Serve until the channel or this keeper's parent ends; then end the processes that are left."""
         watched: list[int | socket.socket] = [self._signals, self._channel]
         while not self._is_orphaned:
             ready, _, _ = select.select(watched, (), ())

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
-# A process in a table of processes: its number, and when it started, which tells it from a later one of that number.
+# A process in a table of processes: its number, and when it started, as a later one may have the same number.
 Identity = tuple[int, int]
 
 
