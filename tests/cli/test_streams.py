@@ -149,10 +149,13 @@ def test_nothing_is_written_twice_by_a_write_that_a_signal_cuts_short(pipe: tupl
         "import signal, sys; from runtimeuse_sync.cli import _streams; _streams.mend_streams()\n"
         "signal.signal(signal.SIGALRM, signal.default_int_handler)\n"
         "signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)\n"
-        "for number in range(3000):\n"
-        "    try: sys.stdout.write(f'{number:05}\\n'); sys.stdout.flush()\n"
+        "numbers = iter(range(3000))\n"
+        "while True:\n"
+        "    try:\n"
+        "        for number in numbers: sys.stdout.write(f'{number:05}\\n'); sys.stdout.flush()\n"
+        "        signal.signal(signal.SIGALRM, signal.SIG_IGN)\n"
+        "        break\n"
         "    except KeyboardInterrupt: pass\n"
-        "signal.setitimer(signal.ITIMER_REAL, 0)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", script], stdout=writer, stderr=subprocess.DEVNULL)
     os.close(writer)
