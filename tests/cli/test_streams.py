@@ -145,18 +145,30 @@ def test_a_reader_that_goes_on_in_time_gets_the_last_words(pipe: tuple[int, int]
 
 def test_nothing_is_written_twice_by_a_write_that_a_signal_cuts_short(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
-    script = (
-        "import signal, sys; from runtimeuse_sync.cli import _streams; _streams.mend_streams()\n"
-        "signal.signal(signal.SIGALRM, signal.default_int_handler)\n"
-        "signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)\n"
-        "numbers = iter(range(3000))\n"
-        "while True:\n"
-        "    try:\n"
-        "        for number in numbers: sys.stdout.write(f'{number:05}\\n'); sys.stdout.flush()\n"
-        "        signal.signal(signal.SIGALRM, signal.SIG_IGN)\n"
-        "        break\n"
-        "    except KeyboardInterrupt: pass\n"
-    )
+    script = """if True:
+        import signal, sys
+        from runtimeuse_sync.cli import _streams
+
+        def interrupt(*_):
+            global is_writing
+            if is_writing:  # and only once: not between two numbers
+                is_writing = False
+                raise KeyboardInterrupt
+
+        _streams.mend_streams()
+        is_writing = False
+        signal.signal(signal.SIGALRM, interrupt)
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        for number in range(3000):
+            try:
+                is_writing = True
+                sys.stdout.write(f"{number:05}\\n")
+                sys.stdout.flush()
+                is_writing = False
+            except KeyboardInterrupt:
+                pass
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    """
     process = subprocess.Popen([sys.executable, "-c", script], stdout=writer, stderr=subprocess.DEVNULL)
     os.close(writer)
     lines = read_all(reader).splitlines()
