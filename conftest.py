@@ -41,6 +41,7 @@ NEEDS = {
     "runtimeuse_sync/testing": "websockets",
     "tests/browser": "selenium",
     "tests/conformance": "kosoku",
+    "tests/docs": "sphinx",
     "tests/gevent": "gevent",
     "tests/hosts": "gunicorn",
     "tests/interop": "runtimeuse_client",

@@ -153,6 +153,7 @@ def test_files_are_saved_by_their_paths(tmp_path: Path) -> None:
     assert list(tmp_path.rglob(".runtimeuse-*")) == []
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(paths=st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=5, unique=True))
 def test_no_name_leads_out_and_no_two_are_one(tmp_path_factory: pytest.TempPathFactory, paths: list[str]) -> None:

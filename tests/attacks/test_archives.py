@@ -61,6 +61,7 @@ def test_every_kind_of_compression_comes_out_whole(tmp_path: Path, method: int) 
     assert (tmp_path / "in/empty").read_bytes() == b""
 
 
+@pytest.mark.slow
 @METHODS
 def test_a_bomb_takes_no_more_memory_than_a_piece(tmp_path: Path, method: int) -> None:
     """By bzip2 and LZMA, a few KiB that are decompressed in one go are gigabytes."""
@@ -204,6 +205,7 @@ def test_many_members_are_cancelled_between_any_two(tmp_path: Path, times: int) 
     assert len(list((tmp_path / "in").iterdir())) <= max(0, times - 2000)
 
 
+@pytest.mark.slow
 @METHODS
 def test_one_large_member_is_cancelled_within_a_second(tmp_path: Path, method: int) -> None:
     path = make(tmp_path / "a.zip", {"a": bytes(64 * MIB)}, method)

@@ -168,6 +168,7 @@ def measured(work: Callable[[], Any]) -> tuple[float, int]:
     return took, peak
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("secrets", "piece"), HOSTILE, ids=range(len(HOSTILE)))
 def test_a_text_of_secrets_takes_time_and_memory_in_proportion(secrets: list[str], piece: str) -> None:
     text = piece * (SIZE // len(piece))
@@ -177,6 +178,7 @@ def test_a_text_of_secrets_takes_time_and_memory_in_proportion(secrets: list[str
     assert peak < 24 * SIZE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("secrets", "piece"), HOSTILE, ids=range(len(HOSTILE)))
 def test_so_does_a_stream_of_them(secrets: list[str], piece: str) -> None:
     raw = (piece * (SIZE // len(piece))).encode()
@@ -207,6 +209,7 @@ def test_a_secret_a_byte_at_a_time() -> None:
 # --- how deep a value is, a peer says --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [600, 100_000])
 def test_a_value_is_redacted_at_any_depth(depth: int) -> None:
     value: Any = "a s3cret"

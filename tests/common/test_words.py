@@ -65,6 +65,7 @@ def test_a_limit_cuts_and_says_so() -> None:
 HOSTILE = ["a", "\x00", ESC, f"{ESC}[", f"{ESC}[0;0;", f"{ESC}]a", f"{ESC}(((", "\n", f"{ESC}P\n"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", HOSTILE)
 def test_time_is_linear_in_what_came(part: str) -> None:
     """A quadratic one would take hours for this."""

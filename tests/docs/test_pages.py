@@ -11,6 +11,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Callable
 
@@ -118,18 +119,21 @@ def test_a_link_leads_somewhere(page: Path, target: str, anchor: str) -> None:
 NAMED_TESTS = re.findall(r"(tests/[\w/]+\.py)::(\w+)", (ROOT / "docs" / "promises.rst").read_text(encoding="utf-8"))
 
 
-def names_of_tests(path: Path) -> Iterator[str]:
+@cache
+def names_of_tests(path: Path) -> set[str]:
     """Functions, and what hypothesis makes of a state machine: ``TestIt = Machine.TestCase``."""
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef):
-            yield node.name
+            names.add(node.name)
         elif isinstance(node, ast.Assign) and ast.unparse(node.value).endswith(".TestCase"):
-            yield from map(ast.unparse, node.targets)
+            names.update(map(ast.unparse, node.targets))
+    return names
 
 
 @pytest.mark.parametrize(("path", "name"), NAMED_TESTS, ids=[name for _, name in NAMED_TESTS])
 def test_a_promise_names_the_test_that_holds_it(path: str, name: str) -> None:
-    assert name in set(names_of_tests(ROOT / path))
+    assert name in names_of_tests(ROOT / path)
 
 
 def test_there_are_promises() -> None:

@@ -72,6 +72,7 @@ def test_output_beyond_the_limit_of_runtimes_comes_whole(client: Client) -> None
     assert done.stderr.split() == [str(number) for number in range(2_000_000, 2_200_001)]
 
 
+@pytest.mark.slow
 def test_output_is_seen_whole(client: Client) -> None:
     seen: list[CommandOutputMessageInterface] = []
     line = "seq 300000; echo err >&2"

@@ -82,7 +82,7 @@ def test_a_file_there_and_back(local: Client, tmp_path: Path, name: str) -> None
     assert stat.S_IMODE((tmp_path / "back" / name).stat().st_mode) == 0o751
 
 
-@pytest.mark.parametrize("size", [0, 1, 511, 512, 2**20])
+@pytest.mark.parametrize("size", [0, *(pytest.param(size, marks=pytest.mark.slow) for size in (1, 511, 512)), 2**20])
 def test_sizes(client: Client, tmp_path: Path, size: int) -> None:
     _there_and_back(client, tmp_path, size)
 

@@ -520,6 +520,7 @@ def test_wsproto_agrees_on_arbitrary_bytes(noise: bytes) -> None:
     assert_both_agree(noise + ENOUGH)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("second", [0, 1, 125, 126, 127, 128, 254, 255])
 def test_wsproto_agrees_on_every_first_byte(second: int) -> None:
     for first in range(256):

@@ -93,6 +93,7 @@ def test_innermost_pairs_are_taken_away_and_counted(depth: int, brackets: str) -
 SIZE = 4 * 1024 * 1024
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "piece",
     [b"[],", b'{"":[]},', b'"[",', b'"\\\\",', b'[{"[":"]"}],', b"[" * 50 + b"]" * 50 + b",", b"[" * 99 + b"]" * 99],
