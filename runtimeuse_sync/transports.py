@@ -96,6 +96,18 @@ class ClosesItself(Protocol):
         """
 
 
+class WakesWhenOpen(Protocol):
+    """An optional method of a connection: with it, observers are told when the connection comes about, however silent
+    the agent is.
+
+    >>> from runtimeuse_sync.transports import WebSocketTransport
+    >>> connection: WakesWhenOpen = WebSocketTransport("ws://localhost:8080").connection()
+    """
+
+    def wake_when_open(self) -> None:
+        """Make the ``receive`` that waits return once ``was_opened`` is true, with nothing."""
+
+
 class Transport(Protocol):
     """Makes connections; shared by the threads that share a ``Client``.
 

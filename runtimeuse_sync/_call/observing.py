@@ -120,6 +120,10 @@ class ObservedConnection:
         self._is_connected = False
         # Messages that were sent but not yet reported: before the connection was established, or by an abort().
         self._sent: deque[m.ClientMessage] = deque()
+        # Optional: observers are told of the connection when it comes about, not when the first message does.
+        wake_when_open = getattr(self._inner, "wake_when_open", None)
+        if wake_when_open is not None:
+            wake_when_open()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)

@@ -120,6 +120,11 @@ class WebSocketConnection:
         if self._worker is not None:
             self._worker.ending.last_classes = classes
 
+    def wake_when_open(self) -> None:
+        """Make the ``receive`` that waits return when the connection has come about, with nothing."""
+        if self._worker is not None:
+            self._worker.wakes_when_open = True
+
     def wake(self) -> None:
         if self._worker is not None:
             self._worker.inbox.wake()

@@ -49,6 +49,7 @@ class Worker:
         self.is_open = False  # shared: read by the caller
         self.has_begun = False  # shared: read by the caller
         self.has_dialed = False  # shared: read by the caller
+        self.wakes_when_open = False  # shared: set by the caller
         self.waker = Waker()  # shared: wakes this thread
         room = Room()
         self.inbox = Inbox(BACKLOG_LIMIT, self.waker.wake, is_held=room.is_lacking)  # shared: wakes the caller
@@ -107,7 +108,8 @@ class Worker:
         logger.debug("connected to %s", self._dialer.endpoint)
         self._keepalive.heard()
         self.is_open = True
-        if self._outbox.is_empty():  # a caller that only waits until connected; others wait for an answer
+        # A caller that has sent nothing waits for this; one that has waits for an answer, unless it has observers.
+        if self.wakes_when_open or self._outbox.is_empty():
             self.inbox.wake()
         try:
             with Selector() as selector:

@@ -25,6 +25,7 @@ from runtimeuse_sync import (
     QueryOptions,
     RawResult,
 )
+from runtimeuse_sync._call import cancellation, watch
 from runtimeuse_sync.testing import Peer, Reply, ScriptedRuntime, generation
 
 from ..support import ALL, SESSIONS, invocation, port_without_listener, text_result
@@ -139,6 +140,26 @@ def test_without_a_connection_nothing_is_sent() -> None:
         Client(f"ws://127.0.0.1:{port}", observers=[notes]).query("hi")
     assert notes.told == [("began", None), ("ended", None)]
     assert notes.error is caught.value
+
+
+def test_the_connection_is_told_when_it_comes_about(scripted_runtime: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not with the first message, nor at the next pulse of the waiting calls."""
+    for module in (cancellation, watch):
+        monkeypatch.setattr(module, "PULSE_INTERVAL", 60.0)
+
+    connected = threading.Event()
+
+    class Telling(Observer):
+        def connected(self, call: ObservedCall) -> None:
+            connected.set()
+
+    def silent_until_then(peer: Peer) -> None:
+        peer.receive(timeout=30)
+        assert connected.wait(20)
+        peer.send(text_result("done"))
+
+    runtime = scripted_runtime(silent_until_then)
+    assert Client(runtime.url, observers=[Telling()]).invoke(invocation()).text == "done"
 
 
 def test_a_cancellation_from_another_thread_is_told_on_the_callers(scripted_runtime: Start) -> None:
