@@ -168,7 +168,7 @@ def seconds_at(point: int, call: Callable[[], Any], error: type[BaseException]) 
 
 
 # How many points to go on by. All of them (1) take half an hour.
-STEPS = [307, pytest.param(13, marks=[pytest.mark.slow, pytest.mark.timeout(300)])]
+STEPS = [307, pytest.param(23, marks=[pytest.mark.slow, pytest.mark.timeout(300)])]
 
 
 # What catches an Exception may catch the second; a session has nothing of that kind that the others have not.
