@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import IO, Any, Optional, Union
 
 import pytest
+import pytest_timeout
 from hypothesis import HealthCheck, settings
 
 try:
@@ -138,11 +139,16 @@ def company(request: pytest.FixtureRequest, door_and_room: Optional[tuple[IO[byt
         yield
         return
     door, room = door_and_room
+    item = request.node
+    item.ihook.pytest_timeout_cancel_timer(item=item)  # Its time begins with its turn: others may take minutes.
     fcntl.flock(door, fcntl.LOCK_EX)  # Or those who can share the room would go on keeping out who cannot.
     try:
         fcntl.flock(room, fcntl.LOCK_EX if request.node.get_closest_marker("alone") else fcntl.LOCK_SH)
     finally:
         fcntl.flock(door, fcntl.LOCK_UN)
+    settings_of_timeout = pytest_timeout._get_item_settings(item)
+    if settings_of_timeout.timeout:
+        item.ihook.pytest_timeout_set_timer(item=item, settings=settings_of_timeout)
     try:
         yield
     finally:
