@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union, overload
+from typing import Any, Optional, Union, overload
 
 from . import messages as m
 from ._call.arguments import checked_commands
 from ._call.callbacks import Callbacks
+from ._call.generics import JSONSchema, OutputT, TypeForm, Unpack
 from ._call.stderr_tail import StderrTail
 from .exceptions import CommandFailedError
 from .invoking import Invoking, finish
 from .keywords import ExecuteCommandsKeywords, QueryKeywords, execute_commands_options, query_options
-from .options import (
-    ExecuteCommandsOptions,
-    QueryOptions,
-)
+from .options import ExecuteCommandsOptions, QueryOptions
 from .run import Run
-
-ResultT = TypeVar("ResultT")
-OutputT = TypeVar("OutputT")
-if TYPE_CHECKING:  # type checkers know defaults of type variables for every version, Python from 3.13 on
-    from typing_extensions import TypeForm, Unpack
-    from typing_extensions import TypeVar as TypeVarWithDefault
-
-    MessageT = TypeVarWithDefault("MessageT", bound=m.ResultMessageInterface[Any], default=m.ResultMessageInterface)
-    # In this order, so that a type checker that does not support TypeForm (PEP 747) still infers classes.
-    JSONSchema = dict[str, Any]
-else:
-    MessageT = TypeVar("MessageT")
-    Unpack = Union  # a placeholder: Unpack (PEP 692) is only for type checkers, and older versions of typing lack it
 
 
 class Calls(Invoking):

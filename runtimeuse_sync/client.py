@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional
 
 import attrs
 
 from ._call.cancellation import Cancellation
+from ._call.generics import Unpack
 from ._call.in_flight import CallsInFlight
 from ._call.lending import CallSettings, Lender, OneCallLender
 from ._call.observing import Observers
@@ -25,11 +26,7 @@ from .session import Session
 from .transports import Transport, WebSocketTransport
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
     from .jobs import Work
-else:
-    Unpack = Union  # see streams
 
 _default_logger = logging.getLogger("runtimeuse_sync")
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union, overload
+from typing import Any, Optional, overload
 
 from . import messages as m
 from ._call.arguments import check_invocation
 from ._call.callbacks import Callbacks
+from ._call.generics import JSONSchema, MessageT, OutputT, ResultT, TypeForm, Unpack
 from ._common.validation import check_callable
 from .keywords import InvokeKeywords
 from .options import (
@@ -22,19 +23,6 @@ from .options import (
 )
 from .run import Run
 from .streams import Streams
-
-ResultT = TypeVar("ResultT")
-OutputT = TypeVar("OutputT")
-if TYPE_CHECKING:  # type checkers know defaults of type variables for every version, Python from 3.13 on
-    from typing_extensions import TypeForm, Unpack
-    from typing_extensions import TypeVar as TypeVarWithDefault
-
-    MessageT = TypeVarWithDefault("MessageT", bound=m.ResultMessageInterface[Any], default=m.ResultMessageInterface)
-    # In this order, so that a type checker that does not support TypeForm (PEP 747) still infers classes.
-    JSONSchema = dict[str, Any]
-else:
-    MessageT = TypeVar("MessageT")
-    Unpack = Union  # a placeholder: Unpack (PEP 692) is only for type checkers, and older versions of typing lack it
 
 
 class Invoking(Streams):

@@ -6,21 +6,16 @@ The implementation is in ``jobs``, which is imported when one of them is called.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Callable, Literal, Optional, TypeVar, Union, overload
+from typing import TYPE_CHECKING, Any, Callable, Literal, Optional, TypeVar, overload
 
+from ._call.generics import JSONSchema, OutputT, TypeForm, Unpack
 from .keywords import QueryKeywords, query_options
 from .options import QueryOptions
 from .sandbox_calls import SandboxCalls
 
-OutputT = TypeVar("OutputT")
 SelfT = TypeVar("SelfT", bound="ManyRuns")
 if TYPE_CHECKING:
-    from typing_extensions import TypeForm, Unpack
-
     from .jobs import Budget, Job, Outcome, Progress, Work
-
-    # In this order, so that a type checker that does not support TypeForm (PEP 747) still infers classes.
-    JSONSchema = dict[str, Any]
 
     class MapKeywords(QueryKeywords, total=False):
         """The keywords of ``map``."""
@@ -34,8 +29,6 @@ if TYPE_CHECKING:
         budget: Optional[Budget]
         rate: Optional[float]
         retries: int
-else:
-    Unpack = Union  # see streams
 
 
 class ManyRuns(SandboxCalls):

@@ -9,16 +9,13 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
+from ._call.generics import Unpack
 from .calls import Calls
 from .keywords import ExecuteCommandsKeywords, execute_commands_options
 from .options import OnCommandOutputCallback
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
     from .messages import CompletedCommand
-else:
-    Unpack = Union  # see streams
 
 
 class SandboxCalls(Calls):

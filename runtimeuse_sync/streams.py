@@ -4,31 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union, overload
+from typing import Any, Optional, Union, overload
 
 import attrs
 
 from . import messages as m
 from ._call.arguments import check_invocation, checked_commands
 from ._call.callbacks import Callbacks
+from ._call.generics import JSONSchema, MessageT, OutputT, TypeForm, Unpack
 from ._call.lending import Lender
 from ._common.tracebacks import hides_arguments
 from .keywords import ExecuteCommandsKeywords, QueryKeywords, StreamKeywords, execute_commands_options, query_options
 from .options import CallOptions, ExecuteCommandsOptions, QueryOptions
 from .run import Run
 from .typed_run import TypedRun
-
-OutputT = TypeVar("OutputT")
-if TYPE_CHECKING:  # type checkers know defaults of type variables for every version, Python from 3.13 on
-    from typing_extensions import TypeForm, Unpack
-    from typing_extensions import TypeVar as TypeVarWithDefault
-
-    MessageT = TypeVarWithDefault("MessageT", bound=m.ResultMessageInterface[Any], default=m.ResultMessageInterface)
-    # In this order, so that a type checker that does not support TypeForm (PEP 747) still infers classes.
-    JSONSchema = dict[str, Any]
-else:
-    MessageT = TypeVar("MessageT")
-    Unpack = Union  # a placeholder: Unpack (PEP 692) is only for type checkers, and older versions of typing lack it
 
 
 class Streams(ABC):

@@ -93,6 +93,7 @@ ORDER = {
         "connection",
     ),
     "_call": (
+        "generics",
         "waits",
         "watch",
         "cancellation",
