@@ -32,6 +32,7 @@ class Cancellation:
         self._ask: Optional[Callable[[], bool]] = is_cancelled.is_set if has_is_set else is_cancelled
         self._interval = EVENT_INTERVAL if has_is_set else poll_interval
         self._clock = clock
+        self._process = os.getpid()
         self._next_look = clock()
         self._requested = False  # shared: written by any thread, only ever to True
         self._on_abort: Callable[[], None] = _do_nothing
@@ -46,7 +47,9 @@ class Cancellation:
     # --- any thread ---------------------------------------------------------------------------------
 
     def abort(self) -> None:
-        """Cancel at once, without waiting for the caller's thread to notice."""
+        """Cancel at once, without waiting for the caller's thread to notice; in a forked child, do nothing."""
+        if self._process != os.getpid():
+            return  # the call is the parent's: the child has neither its thread nor its connection's
         self._requested = True
         self.look_at = -math.inf  # before cancel_message is sent: its answer must find the caller aware of it
         self._on_abort()

@@ -71,6 +71,7 @@ class Waker:
 
     ``wake`` may be called from any thread, and from a signal handler; the other methods only by the waiting thread.
     Before ``open`` and after ``close``, ``wake`` does nothing, so after ``open`` check what may have happened before.
+    Nor does it in a forked child, whose copy of the lock may be held for ever, by a thread that only the parent has.
 
     >>> import selectors
     >>> waker = Waker()
@@ -92,6 +93,7 @@ class Waker:
         # thread that has just been woken would wait for the thread that woke it.
         self._lock = threading.RLock()
         self._is_open = False  # guarded by _lock
+        self._process = os.getpid()
 
     def open(self) -> None:
         """Open the descriptors. The waiting thread does so, since no signal handler can interrupt it and leak them."""
@@ -102,6 +104,8 @@ class Waker:
         return self._signal.fileno()
 
     def wake(self) -> None:
+        if self._process != os.getpid():
+            return
         with self._lock:
             if not self._is_open:
                 return

@@ -79,6 +79,7 @@ class ArtifactReceiver:
         self._expected: dict[str, _Expected] = {}
         self._places = _Places()
         self._server: Optional[PutServer] = None
+        self._process = os.getpid()
 
     def __call__(self, request: ArtifactUploadRequestMessageInterface) -> ArtifactUploadResult:
         """The upload URL for the file of ``request``.
@@ -152,7 +153,9 @@ class ArtifactReceiver:
         return HTTPStatus.OK
 
     def close(self) -> None:
-        """Stop receiving; an upload under way is cut off. May be called again."""
+        """Stop receiving; an upload under way is cut off. May be called again; in a forked child it does nothing."""
+        if self._process != os.getpid():
+            return
         with self._lock:
             server, self._server = self._server, None
         if server:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -106,6 +107,7 @@ class LocalRuntime:
         self._ending: Optional[threading.Thread] = None
         self._is_closed = Latch()
         self._has_ended = Latch()
+        self._process = os.getpid()
 
     def __repr__(self) -> str:
         return f"<LocalRuntime {self.url if getattr(self, '_listener', None) else 'not running'}>"
@@ -162,8 +164,11 @@ class LocalRuntime:
         """Close every connection, cancel every request, end every process.
 
         May be called again, and from any thread; each call returns when all has ended. What interrupts it, such as
-        a second Ctrl-C, is raised then, and not before: it takes some ten seconds at most.
+        a second Ctrl-C, is raised then, and not before: it takes some ten seconds at most. In a forked child it does
+        nothing: the runtime goes on in the parent.
         """
+        if self._process != os.getpid():
+            return
         with self._lock:
             listener, self._listener = self._listener, None
             if listener is not None:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import traceback
 from collections.abc import Sequence
@@ -53,6 +54,7 @@ class ScriptedRuntime:
         self._host = host
         self._record = Record()
         self._server: Optional[Server] = None
+        self._process = os.getpid()
 
     def __enter__(self) -> ScriptedRuntime:
         self._server = Server(self._steps, self._record, self._host, self._ssl_context)
@@ -60,6 +62,8 @@ class ScriptedRuntime:
 
     def __exit__(self, exc_type: object, error: Optional[BaseException], trace: object) -> None:
         assert self._server is not None
+        if self._process != os.getpid():
+            return  # a forked child: the server is the parent's
         self._server.stop()
         failures = self._record.failures()
         if not failures:

@@ -329,6 +329,21 @@ def test_a_forked_child_does_not_wait_for_its_parent_to_look(waiting: list[Cance
     assert os.waitpid(pid, 0)[1] == 0
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_does_not_abort_its_parents_call() -> None:
+    """It would put a cancel_message before a connection that has lost its thread, and take locks that may be held."""
+    cancellation, aborted = Cancellation(None, 0.25), list[str]()
+    cancellation.on_abort(lambda: aborted.append("aborted"))
+    pid = os.fork()
+    if pid == 0:
+        cancellation.abort()
+        os._exit(len(aborted))
+    assert os.waitpid(pid, 0)[1] == 0
+    cancellation.abort()
+    assert aborted == ["aborted"]
+
+
 # --- the first wait after a message -------------------------------------------------------------------------
 
 

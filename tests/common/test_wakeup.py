@@ -228,3 +228,28 @@ def test_where_there_is_none_a_socket_pair_is(monkeypatch: pytest.MonkeyPatch) -
     signal = wakeup._new_signal()
     signal.close()
     assert isinstance(signal, SocketPair)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_in_a_forked_child_it_wakes_nobody_and_does_not_hang(waker: Waker) -> None:
+    """Another thread of the parent may be in the middle of a ``wake`` at the fork."""
+    is_held, is_forked = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with waker._lock:
+            is_held.set()
+            is_forked.wait(LONG)
+
+    holder = threading.Thread(target=hold, daemon=True)
+    holder.start()
+    assert is_held.wait(LONG)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(int(LONG))  # ends a child that hangs
+        waker.wake()
+        os._exit(0)
+    is_forked.set()
+    holder.join(LONG)
+    assert os.waitpid(child, 0)[1] == 0
+    assert not is_awake(waker)

@@ -199,6 +199,51 @@ def test_a_fork_in_a_callback(scripted_runtime: Start) -> None:
     assert result_of(IN_CALLBACK, scripted_runtime(echo).url) == [[0, 0], "whole", "whole"]
 
 
+SERVERS = (
+    FORK
+    + """
+    import socket, tempfile
+    from runtimeuse_sync.local import ArtifactReceiver, LocalRuntime
+    from runtimeuse_sync.testing import ScriptedRuntime
+
+    running, answers, folder = threading.Event(), [], tempfile.mkdtemp()
+
+    def script(peer):
+        peer.gone.wait(30)
+
+    def command(url):
+        line = f"echo begun; until [ -e {folder}/go ]; do sleep 0.01; done"
+        answers.append(Client(url).run(line, on_output=lambda _: running.set(), timeout=20))
+
+    def query(url):
+        answers.append(Client(url).query("hi", OPTIONS).data.text)
+
+    exits = []
+    with LocalRuntime(lambda invocation, sender: "hello") as runtime:
+        caller = threading.Thread(target=command, args=(runtime.url,))
+        caller.start()
+        assert running.wait(10)
+        with ArtifactReceiver(folder), ScriptedRuntime(script) as scripted:
+            with socket.create_connection(("127.0.0.1", int(scripted.url.rsplit(":")[-1]))):
+                pid = os.fork()
+                if pid == 0:
+                    sys.exit(0)  # leaves all the blocks
+                exits = codes([pid])
+        query(runtime.url)
+        open(f"{folder}/go", "w").close()
+        caller.join(20)
+    print(json.dumps([exits, str(answers)]))
+"""
+)
+
+
+def test_a_child_that_leaves_the_blocks_of_servers_leaves_them_to_the_parent() -> None:
+    exits, answers = result_of(SERVERS)
+    assert exits == [0]
+    assert "hello" in answers
+    assert "exit_code=0" in answers
+
+
 # Celery's prefork pool in miniature: a child that takes one task after the other, and a signal for its soft time limit.
 CELERY = (
     FORK
