@@ -30,6 +30,9 @@ Start = Callable[..., ScriptedRuntime]
 LIMIT = 1.5
 STANDSTILL = 2.5
 
+# Seconds until a trial that says nothing has failed: longer than it takes one to find that a thread is left behind.
+PATIENCE = 30.0
+
 # One trial in so many waits for the runtime to be at work: on a slow machine, all others might be over before that.
 CERTAIN = 4
 
@@ -183,7 +186,7 @@ def interrupt(trials: Child, agent: Agent, url: str, index: int, number: int) ->
     time.sleep(random.uniform(0, 0.04))
     began = time.monotonic()
     os.kill(pid, number)
-    end: dict[str, Any] = trials.read()
+    end: dict[str, Any] = trials.read(PATIENCE)
     return {**end, "trial": index, "took": end["ended"] - began}
 
 
