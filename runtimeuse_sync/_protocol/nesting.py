@@ -14,6 +14,7 @@ from typing import Union
 # at 280. Real data is less than 20 levels deep; other parsers' limits are 64 (.NET), 100 (Ruby) and 512 (PHP).
 MAX_DEPTH = 100
 
+_OBJECT, _ARRAY = b"{["
 _TABLE = bytes.maketrans(b"[{]}", b"(())")
 _NOT_NEEDED = bytes(set(range(256)) - set(b'[]{}"'))
 _STEP = [0] * 256
@@ -28,20 +29,21 @@ def is_too_deep(payload: Union[bytes, bytearray]) -> bool:
     """
     return (
         len(payload) > MAX_DEPTH
+        # Most messages have no bracket after the first one.
+        and (payload.rfind(_OBJECT) > 0 or payload.rfind(_ARRAY) > 0)
         and _has_many_brackets(payload)
         and _is_deeper_than(MAX_DEPTH, _outside_strings(payload).translate(_TABLE))
     )
 
 
 def _has_many_brackets(payload: Union[bytes, bytearray]) -> bool:
-    # Most messages have a bracket or two after the first one, so searching for each is faster than counting them all,
-    # and one function is faster than two.
-    find, left = payload.find, MAX_DEPTH - 1
-    for bracket in (b"{", b"["):
-        at = find(bracket, 1)
+    """Whether so many are opened. Searching for each is faster than counting, as most messages have only a few."""
+    find, left = payload.find, MAX_DEPTH
+    for bracket in (_OBJECT, _ARRAY):
+        at = find(bracket)
         while at >= 0:
             if not left:
-                return _is_deeper_than(MAX_DEPTH, _outside_strings(payload).translate(_TABLE))
+                return True
             left -= 1
             at = find(bracket, at + 1)
     return False
