@@ -94,7 +94,15 @@ from .options import (
 from .run import Run
 from .session import Session
 from .session import Session as RuntimeUseSession
-from .transports import Connection, RawResult, Transport, WebSocketTransport, decode_message, encode_message
+from .transports import (
+    Connection,
+    RawResult,
+    Transport,
+    UnknownMessage,
+    WebSocketTransport,
+    decode_message,
+    encode_message,
+)
 from .usage import Usage
 
 __all__ = [
@@ -153,6 +161,7 @@ __all__ = [
     "TextResult",
     "Tick",
     "Transport",
+    "UnknownMessage",
     "Usage",
     "WebSocketTransport",
     "decode_message",

@@ -39,6 +39,7 @@ from ._connection.endpoint import Endpoint, checked_headers, current_headers, pa
 from ._connection.settings import ConnectionSettings, check_settings
 from ._protocol import codec
 from ._protocol.codec import RawResult as RawResult
+from ._protocol.codec import UnknownMessage as UnknownMessage
 from .messages import ClientMessage
 
 if TYPE_CHECKING:

@@ -60,7 +60,11 @@ def _short(message_type: str) -> str:
 class UnknownMessage:
     """A message of a type that this version does not know: a newer runtime may send it.
 
-    Only the beginning of its type is kept, without control characters.
+    Attributes:
+        message_type (str): the beginning of its type, 60 characters, without control characters.
+
+    >>> UnknownMessage("telemetry_message")
+    UnknownMessage(message_type='telemetry_message')
     """
 
     message_type: str = attrs.field(converter=_short)

@@ -41,6 +41,8 @@ _BEHIND = f"{__name__}.behind"
 
 _HINT = "\nAn option of the command's own goes behind --, as in: exec URL -- ls -l"
 
+_NO_URL = "Without a URL, the command goes behind --, as in: exec -- ls -l"
+
 
 class _MisusedError(click.UsageError):
     exit_code = EXEC_FAILED
@@ -145,7 +147,7 @@ def _url_and_command(before: Sequence[str], behind: Sequence[str]) -> tuple[Opti
     has_url = before or (behind and is_url(behind[0]))
     url, command = (words[0], words[1:]) if has_url else (None, words)
     if not command:
-        raise missing("COMMAND")
+        raise missing("COMMAND", _NO_URL if words and not is_url(words[0]) else None)
     return url, command
 
 

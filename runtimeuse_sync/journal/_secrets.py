@@ -21,6 +21,7 @@ from .. import (
     RawResult,
     Redactor,
     RuntimeEnvironmentDownloadableInterface,
+    UnknownMessage,
 )
 from ._json import all_as_json
 
@@ -83,7 +84,7 @@ class Secrets:
             return attrs.evolve(redact.value(message), stream=redact.text(message.stream))
         if isinstance(message, HeartbeatMessageInterface):
             return attrs.evolve(message, phase=redact.text(message.phase))
-        if type(message).__name__ == "UnknownMessage":
+        if isinstance(message, UnknownMessage):
             return attrs.evolve(message, message_type=redact.text(message.message_type))
         return redact.value(message)
 

@@ -156,6 +156,13 @@ def test_who_knows_the_dashes_is_not_told_of_them(cli: Cli, arguments: tuple[str
     assert "goes behind" not in cli("exec", *(argument.format(url="ws://127.0.0.1:1") for argument in arguments)).err
 
 
+def test_a_command_in_the_place_of_the_url_is_told_where_it_goes(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTIMEUSE_URL", "ws://127.0.0.1:1")
+    done = cli("exec", "ls")
+    assert (done.code, done.out) == (125, "")
+    assert done.err.endswith("Without a URL, the command goes behind --, as in: exec -- ls -l\n")
+
+
 def test_no_connection(cli: Cli) -> None:
     done = cli("exec", "ws://127.0.0.1:1/?key=s3cret", "--", "x")
     assert (done.code, done.out) == (125, "")

@@ -79,6 +79,7 @@ OF_OUR_OWN = {
     "Session",
     "Tick",
     "Transport",
+    "UnknownMessage",
     "Usage",
     "WebSocketTransport",
     "decode_message",
