@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from typing import Any, Protocol
+from typing import Any, Callable, Optional, Protocol
 
 # Typed as Any for type checkers: not every system has ``os.eventfd``, nor has Python 3.9.
 _os: Any = os
@@ -93,6 +93,7 @@ class Waker:
         # thread that has just been woken would wait for the thread that woke it.
         self._lock = threading.RLock()
         self._is_open = False  # guarded by _lock
+        self._instead: Optional[Callable[[], None]] = None  # guarded by _lock
         self._process = os.getpid()
 
     def open(self) -> None:
@@ -107,12 +108,13 @@ class Waker:
         if self._process != os.getpid():
             return
         with self._lock:
-            if not self._is_open:
-                return
-            try:
-                self._signal.set()
-            except OSError:  # full, so the selector returns anyway; or the other end is closed
-                pass
+            if self._instead is not None:
+                self._instead()
+            elif self._is_open:
+                try:
+                    self._signal.set()
+                except OSError:  # full, so the selector returns anyway; or the other end is closed
+                    pass
 
     def clear(self) -> None:
         """Reset the signal. Check for the reasons of the wake-ups after this, not before, so that none is missed."""
@@ -121,8 +123,15 @@ class Waker:
         except BlockingIOError:
             pass
 
+    def replace(self, wake: Callable[[], None]) -> None:
+        """Close the descriptors, and call ``wake`` from now on; what was woken before is lost."""
+        with self._lock:
+            self.close()
+            self._instead = wake
+
     def close(self) -> None:
         with self._lock:
+            self._instead = None
             if self._is_open:
                 self._is_open = False
                 self._signal.close()

@@ -136,7 +136,9 @@ class WebSocketConnection:
             return
         worker.close(timeout)
         if thread is not None:
-            thread.join_by(Deadline(timeout + _JOIN_GRACE if worker.has_dialed else _JOIN_GRACE))
+            deadline = Deadline(timeout + _JOIN_GRACE if worker.has_dialed else _JOIN_GRACE)
+            thread.join_by(deadline)
+            worker.join_by(deadline)
         # Not needed any more. It would run when this object is freed, and a Ctrl-C during a finalizer is lost.
         if self._finalizer is not None:
             self._finalizer.detach()

@@ -14,6 +14,8 @@ LINGER = 1.0
 # The codes of a connection that ended without a Close frame, and of a normal closure (RFC 6455, section 7.4.1).
 ABNORMAL = 1006
 _NORMAL = 1000
+# The reason of an end that this side has asked for.
+CLOSED = "closed on this side"
 
 
 class Ending:

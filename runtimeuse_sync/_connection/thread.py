@@ -34,9 +34,13 @@ class ConnectionThread(threading.Thread):
         super().__init__(target=target, name="runtimeuse-connection", daemon=True)
         self._started = _Begun()  # replaces Thread's own Event
 
+    def has_begun_by(self, deadline: Deadline) -> bool:
+        """Wait until it runs; return False if it does not by ``deadline``."""
+        return self._started.wait(min(deadline.remaining(), threading.TIMEOUT_MAX))
+
     def join_by(self, deadline: Deadline) -> None:
         """Wait for the thread's end, until ``deadline`` at most."""
-        if self._started.wait(min(_BEGIN_WAIT, deadline.remaining())):
+        if self.has_begun_by(deadline.earlier(Deadline(_BEGIN_WAIT))):
             while self.is_alive() and not deadline.expired:
                 self.join(min(_JOIN_STEP, deadline.remaining()))
 

@@ -1,4 +1,4 @@
-"""The wait of the connection thread: for its socket, or for a wake-up."""
+"""Waiting for a connection: for its socket, or for a wake-up."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from selectors import EVENT_READ
 from typing import Optional
 
 from .._common.wakeup import Waker
-from .connecting import Socket
+from .connecting import Selector, Socket
 
 
 class Watch:
-    """A selector over the socket and the waker."""
+    """A selector over the socket and the waker of a connection that has a thread of its own."""
 
     def __init__(self, selector: selectors.BaseSelector, sock: Socket, waker: Waker) -> None:
         self._selector = selector
@@ -27,7 +27,7 @@ class Watch:
         Waits ``patience`` seconds at most; None: no limit. Returns the events that the socket has, or 0.
         """
         self._register(interest)
-        found = EVENT_READ if interest & EVENT_READ and _has_decrypted(self._sock) else 0
+        found = EVENT_READ if interest & EVENT_READ and has_decrypted(self._sock) else 0
         for key, events in self._selector.select(0.0 if found else patience):
             if key.fileobj is self._waker:
                 self._waker.clear()
@@ -48,6 +48,16 @@ class Watch:
         self._interest = interest
 
 
-def _has_decrypted(sock: Socket) -> bool:
-    # A selector does not see bytes that TLS has already decrypted.
+def look_at(sock: Socket, interest: int) -> int:
+    """The events of ``interest`` that ``sock`` has now."""
+    found = EVENT_READ if interest & EVENT_READ and has_decrypted(sock) else 0
+    if interest and not found:
+        with Selector() as selector:
+            selector.register(sock, interest)
+            found = sum(events for _, events in selector.select(0.0))
+    return found
+
+
+def has_decrypted(sock: Socket) -> bool:
+    """Whether TLS has decrypted bytes that were not read yet. A selector does not see them."""
     return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0

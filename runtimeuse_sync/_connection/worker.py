@@ -8,29 +8,33 @@ Since one thread uses the socket, TLS needs no lock, and pings are answered what
 ``reader``     the reading and decoding
 ``keepalive``  the timing of pings and of the answers to them
 ``ending``     the state of the connection's end
-``watch``      the wait for the socket or a wake-up
-``worker``     the thread's start and end, and the loop over all these
+``traffic``    the turns of an open connection, over all these
+``watch``      the wait for the socket or a wake-up, between two turns
+``worker``     the thread's start and end, and the loop of waits and turns
+``crowd``      the thread that takes this loop over for many connections
 =============  ======================================================
 """
 
 from __future__ import annotations
 
 import logging
-from selectors import EVENT_READ, EVENT_WRITE
 from typing import Any, Callable, Optional
 
 from .._common.deadline import Deadline
 from .._common.wakeup import Waker
 from .._protocol.frames import Payload
 from ..exceptions import ConnectionFailedError, RuntimeUseError
-from .connecting import AbandonedError, Dialer, Selector, Socket, Stream
-from .ending import Ending
+from .connecting import AbandonedError, Dialer, Selector, Stream
+from .crowd import crowd
+from .ending import CLOSED, Ending
 from .failures import system_failure, words
 from .inbox import Inbox
 from .keepalive import Keepalive
 from .outbox import Outbox, Room
 from .reader import Reader
 from .settings import ConnectionSettings
+from .shared import Stay
+from .traffic import Traffic
 from .watch import Watch
 
 logger = logging.getLogger(__name__)
@@ -67,6 +71,8 @@ class Worker:
             keepalive=self._keepalive,
             ending=self.ending,
         )
+        self._traffic: Optional[Traffic] = None  # None before the connection is open
+        self._stay: Optional[Stay] = None  # shared: with the thread that many share; the caller waits for its end
 
     # --- any thread ---------------------------------------------------------------------------------
 
@@ -81,9 +87,11 @@ class Worker:
     def abandon(self) -> None:
         self.close(0.0)
 
-    # --- start and end of the thread ----------------------------------------------------------------
+    # --- the thread ---------------------------------------------------------------------------------
 
     def run(self) -> None:
+        """Open the connection, then serve it here, or leave it to the thread that many share."""
+        reason: Optional[str] = "the connection thread ended"  # for SystemExit, or a killed greenlet
         try:
             self.has_begun = True
             self.waker.open()
@@ -91,42 +99,85 @@ class Worker:
                 raise AbandonedError
             stream = self._dialer.dial(self.waker, lambda: self.ending.close_by is None, self._connect_deadline)
             self.has_dialed = True
-            self._serve(stream)
-        except RuntimeUseError as error:
-            self.ending.finish(error)
+            reason = None if self._serve(stream) else CLOSED
         except AbandonedError:
             self.ending.lose("closed before it was open")
         except Exception as error:  # noqa: BLE001 - the caller must hear of it, whatever it is
-            self._fail(error)
+            self.fail(error)
         finally:
             self.has_dialed = True
-            self.waker.close()
-            # A safety net, after SystemExit or a killed greenlet, so that no caller waits for ever.
-            self.ending.lose("the connection thread ended")
+            if reason is not None:
+                self.close_down(reason)
 
-    def _serve(self, stream: Stream) -> None:
+    def _serve(self, stream: Stream) -> bool:
+        """Serve the connection to its end; or return True: it was left to the thread that is shared."""
         logger.debug("connected to %s", self._dialer.endpoint)
-        self._keepalive.heard()
+        self._traffic = Traffic(
+            stream,
+            ending=self.ending,
+            inbox=self.inbox,
+            outbox=self._outbox,
+            reader=self._reader,
+            keepalive=self._keepalive,
+        )
         self.is_open = True
         # A caller that has sent nothing waits for this; one that has waits for an answer, unless it has observers.
         if self.wakes_when_open or self._outbox.is_empty():
             self.inbox.wake()
-        try:
-            with Selector() as selector:
-                self._loop(stream, Watch(selector, stream.sock, self.waker))
-        except OSError as error:
-            self.ending.lose(words(error), error)
-        finally:
-            stream.sock.close()
-        broken = self._outbox.error
-        self.ending.lose(words(broken) if broken else "closed on this side", broken)
-        outcome = getattr(self.ending.error, "code", type(self.ending.error).__name__)
-        logger.debug("connection to %s ended (%s)", self._dialer.endpoint, outcome)
+        if not self.turn(None):
+            return False
+        with crowd.own_thread() as has_own:
+            if not has_own:
+                self._stay = crowd.take(self)
+            if self._stay is None:
+                self._serve_alone(self._traffic)
+        return self._stay is not None
 
-    def _fail(self, error: Exception) -> None:
-        name = words(error) if isinstance(error, OSError) else type(error).__name__
+    def _serve_alone(self, traffic: Traffic) -> None:
+        with Selector() as selector:
+            watch = Watch(selector, traffic.sock, self.waker)
+            while self.turn(watch.look(traffic.interest, traffic.patience)):
+                pass
+
+    @property
+    def traffic(self) -> Traffic:
+        """The open connection."""
+        assert self._traffic is not None
+        return self._traffic
+
+    def turn(self, found: Optional[int]) -> bool:
+        """The first turn, with None; later ones with the events found. Returns False at the connection's end."""
+        traffic = self.traffic
+        try:
+            return traffic.begin() if found is None else traffic.turn(found)
+        except Exception as error:  # noqa: BLE001 - the caller must hear of it, whatever it is
+            self.fail(error)
+            return False
+
+    # --- the end ------------------------------------------------------------------------------------
+
+    def close_down(self, reason: str) -> None:
+        """Close the socket and the waker. A caller that was not told why the connection ended is told ``reason``."""
+        try:
+            if self._traffic is not None:
+                self._traffic.sock.close()
+        except Exception as error:  # noqa: BLE001 - the same
+            self.fail(error)
+        finally:
+            broken = self._outbox.error
+            self.ending.lose(words(broken) if broken else reason, broken)
+            self.waker.close()
         if self.is_open:
-            self.ending.lose(f"{name} in the connection thread", error)
+            outcome = getattr(self.ending.error, "code", type(self.ending.error).__name__)
+            logger.debug("connection to %s ended (%s)", self._dialer.endpoint, outcome)
+
+    def fail(self, error: Exception) -> None:
+        """End receiving because of ``error``, whatever raised it."""
+        name = type(error).__name__
+        if isinstance(error, RuntimeUseError):
+            self.ending.finish(error)
+        elif self.is_open:
+            self.ending.lose(words(error) if isinstance(error, OSError) else f"{name} in the connection thread", error)
         else:
             failure = not_started(self._dialer, name)
             if isinstance(error, OSError):
@@ -134,78 +185,10 @@ class Worker:
             failure.__cause__ = error
             self.ending.finish(failure)
 
-    # --- the loop -----------------------------------------------------------------------------------
-
-    def _loop(self, stream: Stream, watch: Watch) -> None:
-        self._reader.feed(stream.early_data)
-        has_read = True
-        while True:
-            self._write(stream.sock)
-            reads = self._reads()
-            if self._is_over(watch, reads):
-                return
-            if reads and not has_read:
-                self._keepalive.heard()  # reading resumes: answers of the peer may be unread
-            has_read = reads
-            patience = self._patience(reads)
-            found = watch.look(self._interest(reads), patience)
-            if reads and found & EVENT_READ:
-                self._reader.read(stream.sock)
-            if not found or not patience:
-                # Before the next write: the system may accept a little more data although the peer does not read.
-                self._keep_alive(watch, reads)
-
-    def _write(self, sock: Socket) -> None:
-        if self.ending.is_leaving and not self._outbox.is_closed:
-            self._outbox.close(self.ending.close_code())
-        self._outbox.flush(sock)
-
-    def _reads(self) -> bool:
-        """Whether to read: not while the inbox is full, unless closing, when messages are discarded anyway."""
-        return self.ending.is_leaving or not self.inbox.is_full()
-
-    def _interest(self, reads: bool) -> int:
-        return (EVENT_READ if reads else 0) | (self._outbox.interest() & EVENT_WRITE)
-
-    def _is_over(self, watch: Watch, reads: bool) -> bool:
-        if self.ending.is_leaving:
-            return self.ending.is_over(has_said_all=self._outbox.is_closed and self._outbox.is_empty())
-        if self.ending.listen_by is None or not reads:
-            return False
-        # The socket is checked after the clock: if this process was suspended, data may have come in time.
-        return self.ending.listen_by.expired and not watch.look(EVENT_READ, 0.0)
-
-    def _patience(self, reads: bool) -> Optional[float]:
-        """Seconds until the loop has something to do by the clock; None: never."""
-        if self.ending.is_leaving:
-            return self.ending.remaining()
-        if self.ending.listen_by is not None:
-            return self.ending.listen_by.remaining() if reads else None
-        return self._keepalive.pause()
-
-    # --- keepalive ----------------------------------------------------------------------------------
-
-    def _keep_alive(self, watch: Watch, reads: bool) -> None:
-        if self.ending.is_leaving or self._outbox.is_closed:
-            return
-        if not reads:
-            self._keepalive.heard()  # the answer to a ping may be in the data that is not being read
-        if self._keepalive.is_silent() or self._keepalive.is_stuck():
-            self._judge(watch, reads)
-        elif self._keepalive.is_due() and not self._outbox.is_writing():
-            self._outbox.ping()
-
-    def _judge(self, watch: Watch, reads: bool) -> None:
-        """Give up a peer that has not answered or read in time.
-
-        The socket is checked after the clock: if this process was suspended, the peer may have done so in time.
-        """
-        is_silent, is_stuck = self._keepalive.is_silent(), self._keepalive.is_stuck()
-        found = watch.look(self._interest(reads), 0.0)
-        if is_silent and not found & EVENT_READ:
-            self.ending.give_up(self._keepalive.silence())
-        elif is_stuck and not found & self._outbox.interest():
-            self.ending.give_up(self._keepalive.stall())
+    def join_by(self, deadline: Deadline) -> None:
+        """Wait for the end of a connection that was left to the shared thread; for the caller's thread."""
+        if self._stay is not None:
+            self._stay.join_by(deadline)
 
 
 def not_started(dialer: Dialer, reason: str) -> ConnectionFailedError:

@@ -230,6 +230,17 @@ def test_where_there_is_none_a_socket_pair_is(monkeypatch: pytest.MonkeyPatch) -
     assert isinstance(signal, SocketPair)
 
 
+def test_it_may_be_replaced() -> None:
+    waker, woken = opened_waker(), list[int]()
+    waker.replace(lambda: woken.append(1))
+    assert waker.fileno() == -1
+    waker.wake()
+    assert woken == [1]
+    waker.close()
+    waker.wake()
+    assert woken == [1]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_in_a_forked_child_it_wakes_nobody_and_does_not_hang(waker: Waker) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import json
 import resource
-import selectors
 import socket
 import threading
 import time
@@ -30,10 +29,11 @@ from runtimeuse_sync._common.deadline import Deadline
 from runtimeuse_sync._connection import ending as _ending
 from runtimeuse_sync._connection import reader as _reader
 from runtimeuse_sync._connection import worker as _worker
+from runtimeuse_sync._connection.connecting import Stream
 from runtimeuse_sync._connection.inbox import Inbox
 from runtimeuse_sync._connection.keepalive import Keepalive
 from runtimeuse_sync._connection.outbox import Outbox
-from runtimeuse_sync._connection.watch import Watch
+from runtimeuse_sync._connection.traffic import Traffic
 from runtimeuse_sync._connection.worker import ConnectionSettings, Worker
 from runtimeuse_sync.testing import Peer, ScriptedRuntime
 
@@ -338,24 +338,27 @@ class Paused:
         self.worker = new_worker(ping_interval=20.0, ping_timeout=5.0)
         self.sock, self.peer = socket.socketpair()
         self.sock.setblocking(False)
-        self.selector = selectors.DefaultSelector()
-        self.worker.waker.open()
-        self.watch = Watch(self.selector, self.sock, self.worker.waker)
+        self.traffic = Traffic(
+            Stream(self.sock, b""),
+            ending=self.worker.ending,
+            inbox=self.worker.inbox,
+            outbox=self.worker._outbox,
+            reader=self.worker._reader,
+            keepalive=self.worker._keepalive,
+        )
 
     def judge(self) -> Optional[str]:
         """Why the peer was given up; None if it was not."""
-        self.worker._keep_alive(self.watch, True)
+        self.traffic.keep_alive()
         return getattr(self.worker.ending.error, "reason", None)
 
     def block(self) -> None:
         """Write until the socket takes nothing more."""
         while not self.worker._outbox.is_writing():
             self.worker._outbox.put(bytes(100_000))
-            self.worker._write(self.sock)
+            self.traffic.write()
 
     def close(self) -> None:
-        self.selector.close()
-        self.worker.waker.close()
         self.sock.close()
         self.peer.close()
 
@@ -399,7 +402,7 @@ def test_what_the_peer_has_read_during_a_pause_counts(paused: Paused) -> None:
         while paused.peer.recv(1 << 20, socket.MSG_DONTWAIT):
             pass
     assert paused.judge() is None
-    paused.worker._write(paused.sock)
+    paused.traffic.write()
     assert paused.judge() is None
 
 
@@ -417,16 +420,17 @@ def test_what_a_peer_said_before_it_broke_is_read_after_a_pause(
     monkeypatch.setattr("runtimeuse_sync._connection.ending.LINGER", 0.0)
     paused.worker.ending.listen()
     paused.peer.send(GOOD)
-    assert not paused.worker._is_over(paused.watch, True)
+    assert not paused.traffic.is_over()
     paused.worker._reader.read(paused.sock)
-    assert paused.worker._is_over(paused.watch, True)
+    assert paused.traffic.is_over()
 
 
 def test_and_not_while_a_slow_caller_leaves_no_room_to_read(paused: Paused, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runtimeuse_sync._connection.ending.LINGER", 0.0)
     paused.worker.ending.listen()
-    assert not paused.worker._is_over(paused.watch, False)
-    assert paused.worker._patience(False) is None
+    paused.traffic._reads = False
+    assert not paused.traffic.is_over()
+    assert paused.traffic.pause() is None
 
 
 # --- what a peer can make this side queue ---------------------------------------------------------------
