@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from functools import partial
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from selectors import EVENT_READ
 from typing import Optional, Protocol
@@ -28,6 +28,8 @@ from .watch import has_decrypted
 
 # Seconds for the thread to begin to run. One that has not by then has died before it could.
 _BEGIN_LIMIT = 60.0
+# The number of timers of connections that are gone, beside as many as there are connections, before they are removed.
+_STALE = 100
 
 
 class Member(Protocol):
@@ -204,6 +206,13 @@ class SharedThread:
         if at < place.due_at:
             place.due_at = at
             heappush(self._timers, (at, place.number))
+            if len(self._timers) > _STALE + 2 * len(self._places):
+                self._remove_stale_timers()
+
+    def _remove_stale_timers(self) -> None:
+        places = self._places.values()
+        self._timers = [(place.due_at, place.number) for place in places if place.due_at < math.inf]
+        heapify(self._timers)
 
     def _register(self, place: Place, interest: int) -> None:
         sock, before = place.member.traffic.sock, place.interest

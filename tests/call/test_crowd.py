@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Callable
 
@@ -208,6 +208,47 @@ def test_ctrl_c_ends_the_program(url: str, capfd: pytest.CaptureFixture[str]) ->
 
     assert is_within(1.5, measure)
     assert capfd.readouterr().err.rstrip().endswith("KeyboardInterrupt")
+
+
+ENDED = (
+    CALLS
+    + """
+    import resource
+
+    def switches():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+
+    for _ in threads:
+        waiting.acquire()
+    before = switches()
+    print("true", flush=True)
+    if sys.stdin.readline() == '"abort"\\n':
+        client.abort()
+    for thread in threads:
+        thread.join()
+    kinds = Counter(outcome.partition(":")[0] for outcome in outcomes)
+    print(json.dumps({"outcomes": kinds, "switches": switches() - before}))
+"""
+)
+
+# For each call, from one thread to another, while all of them end: some five are needed. With a thread for each
+# connection there were 2,000, since each thread that waits for the GIL wakes up every 5 ms.
+SWITCHES = 100
+
+
+@pytest.mark.parametrize("how", ["lost", "abort"])
+def test_two_thousand_that_end_at_the_same_moment(how: str) -> None:
+    with descriptors_for(ALL_AT_ONCE), ExitStack() as serving:
+        url = serving.enter_context(crowd_server(together=0))
+        with child(ENDED, url, str(ALL_AT_ONCE)) as program:
+            assert program.read(timeout=100)
+            program.write(how)
+            if how == "lost":
+                serving.close()
+            found = program.read(timeout=100)
+    expected = "ConnectionLostError" if how == "lost" else "CancelledException"
+    assert found["outcomes"] == {expected: ALL_AT_ONCE}
+    assert found["switches"] < SWITCHES * ALL_AT_ONCE
 
 
 COUNTED = (

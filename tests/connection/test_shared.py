@@ -118,6 +118,17 @@ def test_another_call_begins_another(scripted_runtime: Start) -> None:
         assert threads() == 0
 
 
+def test_what_is_over_leaves_nothing_in_the_thread(scripted_runtime: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_shared, "_STALE", 5)
+    client = Client(scripted_runtime(generation("0.15", Reply(result="done"))).url, ping_interval=None)
+    with client.session():
+        for _ in range(20):
+            client.invoke(invocation())
+        assert crowd._shared is not None
+        assert len(crowd._shared._timers) <= 5 + 2 * 2
+        assert len(crowd._shared._places) == 1
+
+
 def test_an_end_of_all_at_the_same_moment(scripted_runtime: Start) -> None:
     gone = threading.Event()
 
