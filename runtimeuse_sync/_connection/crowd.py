@@ -19,7 +19,7 @@ from .shared import Member, SharedThread, Stay
 
 # The number of open connections of a process that have a thread each. It serves a connection sooner than a shared one,
 # and so few never contend for the GIL in a way that is felt.
-OWN_THREADS = 64
+OWN_THREADS = 256
 # A plain select(), all that Windows has, takes no more than 512 sockets.
 CAN_SHARE = not issubclass(selectors.DefaultSelector, selectors.SelectSelector)
 
