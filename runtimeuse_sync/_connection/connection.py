@@ -14,15 +14,12 @@ from ..exceptions import ConnectionFailedError
 from .connecting import Dialer
 from .inbox import Batch
 from .settings import ConnectionSettings
-from .thread import ConnectionThread, why_not_started
+from .thread import BEGIN_LIMIT, ConnectionThread, why_not_started
 from .worker import Worker, not_started
 
 # Seconds, after the connect deadline, for the thread to report the outcome. If the process was suspended beyond the
 # deadline, the answers may have arrived in time and only have to be read.
 _GRACE = 0.5
-# Seconds for the connection thread to begin to run, if connecting has no limit. A thread that has not begun by then
-# has died before it could, even on a busy machine.
-_BEGIN_LIMIT = 60.0
 # Seconds to wait for the thread's end: in all, if it may be in a host look-up, which nothing can interrupt; otherwise
 # in addition to the thread's own time for the Close handshake.
 _JOIN_GRACE = 0.2
@@ -72,7 +69,7 @@ class WebSocketConnection:
         """Start the thread, once. Late, when the caller only has to wait, since both threads share the GIL."""
         if not self._start_token.acquire(blocking=False):
             return
-        self._begin_deadline = self._deadline.earlier(Deadline(_BEGIN_LIMIT))
+        self._begin_deadline = self._deadline.earlier(Deadline(BEGIN_LIMIT))
         try:
             self._thread = thread = ConnectionThread(worker.run)
             thread.start()

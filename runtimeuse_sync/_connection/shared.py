@@ -22,12 +22,10 @@ from typing import Optional, Protocol
 from .._common.deadline import Deadline
 from .._common.wakeup import Waker
 from .ending import CLOSED
-from .thread import ConnectionThread
+from .thread import BEGIN_LIMIT, ConnectionThread
 from .traffic import Traffic
-from .watch import has_decrypted
+from .watch import Registration, decrypted
 
-# Seconds for the thread to begin to run. One that has not by then has died before it could.
-_BEGIN_LIMIT = 60.0
 # The number of timers of connections that are gone, beside as many as there are connections, before they are removed.
 _STALE = 100
 
@@ -71,11 +69,11 @@ class Stay:
 class Place:
     """One connection in the shared thread. Used by that thread only."""
 
-    def __init__(self, number: int, member: Member, stay: Stay) -> None:
+    def __init__(self, number: int, member: Member, stay: Stay, registration: Registration) -> None:
         self.number = number
         self.member = member
         self.stay = stay
-        self.interest = 0  # the events that its socket is registered for
+        self.registration = registration
         self.due_at = math.inf  # the time of its entry among the timers
 
 
@@ -108,7 +106,7 @@ class SharedThread:
         except BaseException:
             self._resources.close()
             raise
-        if self._thread.has_begun_by(Deadline(_BEGIN_LIMIT)):
+        if self._thread.has_begun_by(Deadline(BEGIN_LIMIT)):
             return True
         with self._lock:
             self.is_over = True
@@ -121,7 +119,8 @@ class SharedThread:
 
     def add(self, member: Member) -> Optional[Stay]:
         """Serve ``member`` from now on; None if the thread is about to end."""
-        place = Place(next(self._numbers), member, Stay(self))
+        number = next(self._numbers)
+        place = Place(number, member, Stay(self), Registration(self._selector, member.traffic.sock, number))
         with self._lock:
             if self.is_over:
                 return None
@@ -145,7 +144,7 @@ class SharedThread:
         """Wait until connections have something to do; return them, with the events of their sockets."""
         patience = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
         selected = self._selector.select(patience)
-        ready = {key.data: events for key, events in selected if key.data is not None}
+        ready = {self._places[key.data]: events for key, events in selected if key.data is not None}
         if len(ready) < len(selected):
             self._waker.clear()
             self._collect(ready)
@@ -187,7 +186,7 @@ class SharedThread:
     def _give_turn(self, place: Place, found: int) -> None:
         member, goes_on = place.member, False
         try:
-            goes_on = member.turn(found | _decrypted(member.traffic))
+            goes_on = member.turn(found | decrypted(member.traffic.sock, member.traffic.interest))
             if goes_on:
                 self._prepare(place)
         except Exception as error:  # noqa: BLE001 - of one connection, not of all
@@ -199,8 +198,8 @@ class SharedThread:
     def _prepare(self, place: Place) -> None:
         """Register what the connection waits for next."""
         traffic = place.member.traffic
-        self._register(place, traffic.interest)
-        patience = 0.0 if _decrypted(traffic) else traffic.patience
+        place.registration.expect(traffic.interest)
+        patience = 0.0 if decrypted(traffic.sock, traffic.interest) else traffic.patience
         at = math.inf if patience is None else time.monotonic() + patience
         # An entry that comes too early does no harm: its turn finds nothing to do, and makes a new one.
         if at < place.due_at:
@@ -214,25 +213,13 @@ class SharedThread:
         self._timers = [(place.due_at, place.number) for place in places if place.due_at < math.inf]
         heapify(self._timers)
 
-    def _register(self, place: Place, interest: int) -> None:
-        sock, before = place.member.traffic.sock, place.interest
-        if interest == before:
-            return
-        place.interest = interest
-        if not interest:
-            self._selector.unregister(sock)
-        elif not before:
-            self._selector.register(sock, interest, place)
-        else:
-            self._selector.modify(sock, interest, place)
-
     # --- ends ---------------------------------------------------------------------------------------
 
     def _drop(self, place: Place) -> None:
         """Close a connection that has ended, and end the thread if it was the last."""
         del self._places[place.number]
         with suppress(KeyError, ValueError):  # not registered, since that is what failed
-            self._register(place, 0)
+            place.registration.expect(0)
         with self._lock:
             self.is_over = not self._places and not self._arrivals
         _close(place, CLOSED)
@@ -254,8 +241,3 @@ def _close(place: Place, reason: str) -> None:
         place.member.close_down(reason)
     finally:
         place.stay.end()
-
-
-def _decrypted(traffic: Traffic) -> int:
-    """EVENT_READ, if TLS has bytes for a connection that reads."""
-    return EVENT_READ if traffic.interest & EVENT_READ and has_decrypted(traffic.sock) else 0

@@ -11,6 +11,8 @@ from .._common.deadline import Deadline
 
 # Seconds of one join. On Windows, Ctrl-C takes effect only when a join ends; elsewhere a join may be of any length.
 _JOIN_STEP = 0.25 if os.name == "nt" else math.inf
+# Seconds for a thread to begin to run. One that has not begun by then has died before it could, even on a busy machine.
+BEGIN_LIMIT = 60.0
 # Seconds that a join waits for a thread that has not begun to run. When it begins, it will end at once.
 _BEGIN_WAIT = 0.2
 

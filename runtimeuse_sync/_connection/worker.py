@@ -11,7 +11,8 @@ Since one thread uses the socket, TLS needs no lock, and pings are answered what
 ``traffic``    the turns of an open connection, over all these
 ``watch``      the wait for the socket or a wake-up, between two turns
 ``worker``     the thread's start and end, and the loop of waits and turns
-``crowd``      the thread that takes this loop over for many connections
+``crowd``      which connections have a thread of their own
+``shared``     the thread that gives all others their turns
 =============  ======================================================
 """
 

@@ -228,14 +228,14 @@ class Stillborn(ConnectionThread):
 
 
 def test_nor_if_it_dies_before_it_begins(scripted_runtime: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_shared, "_BEGIN_LIMIT", 0.1)
+    monkeypatch.setattr(_shared, "BEGIN_LIMIT", 0.1)
     monkeypatch.setattr(_shared, "ConnectionThread", Stillborn)
     runtime = scripted_runtime(generation("0.15", Reply(result="done")))
     assert Client(runtime.url).invoke(invocation()).text == "done"
     assert crowd._shared is None
 
 
-def test_a_forked_child_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forked_child_begins_anew() -> None:
     fresh = Crowd()
     fresh._own.clear()
     fresh._lock.acquire()

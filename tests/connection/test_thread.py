@@ -61,7 +61,7 @@ def test_so_does_the_calls_own_limit(stillborn: None) -> None:
 
 
 def test_without_any_limit_there_is_one(stillborn: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_connection, "_BEGIN_LIMIT", 0.3)
+    monkeypatch.setattr(_connection, "BEGIN_LIMIT", 0.3)
     error, seconds = outcome_of(Client(URL, connect_timeout=None))
     assert isinstance(error, ConnectionFailedError)
     assert seconds < LONG

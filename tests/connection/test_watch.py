@@ -11,7 +11,8 @@ from selectors import EVENT_READ, EVENT_WRITE
 import pytest
 
 from runtimeuse_sync._common.wakeup import Waker
-from runtimeuse_sync._connection.watch import Watch
+from runtimeuse_sync._connection import watch as _watch
+from runtimeuse_sync._connection.watch import Watch, look_at
 
 # Seconds that nothing here should take.
 LONG = 30.0
@@ -54,3 +55,11 @@ def test_a_wake_up_ends_the_wait_once(watched: Watched) -> None:
     threading.Timer(0.0, watched.waker.wake).start()
     assert watched.look(EVENT_READ, LONG) == 0
     assert watched.look(0, 0.001) == 0
+
+
+def test_a_look_at_a_socket_finds_all_that_is_of_interest(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert look_at(watched.sock, EVENT_READ | EVENT_WRITE) == EVENT_WRITE
+    assert look_at(watched.sock, 0) == 0
+    # Bytes that TLS has decrypted do not hide that the peer has read.
+    monkeypatch.setattr(_watch, "decrypted", lambda sock, interest: EVENT_READ)
+    assert look_at(watched.sock, EVENT_READ | EVENT_WRITE) == EVENT_READ | EVENT_WRITE
