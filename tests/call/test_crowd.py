@@ -236,18 +236,20 @@ ENDED = (
 SWITCHES = 100
 
 
-@pytest.mark.parametrize("how", ["lost", "abort"])
-def test_two_thousand_that_end_at_the_same_moment(how: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "outcome"),
+    [("result", "all together"), ("lost", "ConnectionLostError"), ("abort", "CancelledException")],
+)
+def test_two_thousand_that_end_at_the_same_moment(how: str, outcome: str) -> None:
     with descriptors_for(ALL_AT_ONCE), ExitStack() as serving:
-        url = serving.enter_context(crowd_server(together=0))
+        url = serving.enter_context(crowd_server(together=ALL_AT_ONCE if how == "result" else 0))
         with child(ENDED, url, str(ALL_AT_ONCE)) as program:
             assert program.read(timeout=100)
             program.write(how)
             if how == "lost":
                 serving.close()
             found = program.read(timeout=100)
-    expected = "ConnectionLostError" if how == "lost" else "CancelledException"
-    assert found["outcomes"] == {expected: ALL_AT_ONCE}
+    assert found["outcomes"] == {outcome: ALL_AT_ONCE}
     assert found["switches"] < SWITCHES * ALL_AT_ONCE
 
 
