@@ -102,10 +102,14 @@ def tell(weights: list[Weight]) -> None:
             f"{after.calls:6,} calls: {threads:.2f} threads, {descriptors:.2f} descriptors, {size / 1000:.1f} kB each"
         )
     empty, full = weights[0], weights[-1]
-    _, descriptors, size = per_call(empty, full)
+    # The first calls weigh more than later ones, so it is these that fill what is left, or are too many.
+    _, descriptors, size = per_call(*weights[-2:])
     print(f"without any: {empty.threads} threads, {empty.descriptors} descriptors, {empty.bytes / 1e6:.1f} MB")
-    print(f"in {MEMORY >> 20} MiB fit {(MEMORY - empty.bytes) / size:,.0f}")
-    print(f"in {DESCRIPTORS} descriptors fit {(DESCRIPTORS - empty.descriptors) // descriptors:,.0f}", flush=True)
+    print(f"in {MEMORY >> 20} MiB fit {full.calls + (MEMORY - full.bytes) / size:,.0f}")
+    print(
+        f"in {DESCRIPTORS} descriptors fit {full.calls + (DESCRIPTORS - full.descriptors) // descriptors:,.0f}",
+        flush=True,
+    )
 
 
 def per_call(before: Weight, after: Weight) -> tuple[float, float, float]:
