@@ -29,8 +29,8 @@ def is_too_deep(payload: Union[bytes, bytearray]) -> bool:
     """
     return (
         len(payload) > MAX_DEPTH
-        # Most messages have no bracket after the first one.
-        and (payload.rfind(_OBJECT) > 0 or payload.rfind(_ARRAY) > 0)
+        # Most messages open no bracket after their beginning, so they open too few.
+        and (payload.rfind(_OBJECT) >= MAX_DEPTH or payload.rfind(_ARRAY) >= MAX_DEPTH)
         and _has_many_brackets(payload)
         and _is_deeper_than(MAX_DEPTH, _outside_strings(payload).translate(_TABLE))
     )
