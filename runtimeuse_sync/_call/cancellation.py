@@ -93,6 +93,11 @@ class Cancellation:
         if self.requested():
             raise CancelledException
 
+    def stop_asking(self) -> None:
+        """Ask neither Event nor function from now on: the call is being cancelled, whatever they say."""
+        self.end_wait()
+        self._ask = self._event = None
+
     # --- how long to wait ---------------------------------------------------------------------------
 
     @property

@@ -45,7 +45,7 @@ class Canceller:
     def cancel(self, error: Optional[BaseException], limit: float) -> None:
         """End the exchange with ``error``, and wait ``limit`` seconds for the runtime to stop."""
         if self._channel is not None and self._exchange.cancel(error):
-            self._cancellation.end_wait()
+            self._cancellation.stop_asking()
             self.is_unclean = True
             self.send()
             self._settle(self._channel, Deadline(limit))

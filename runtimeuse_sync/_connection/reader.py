@@ -8,6 +8,7 @@ from typing import Any, Callable, Optional
 from .._common.close_codes import explain
 from .._common.words import harmless
 from .._protocol.frames import Binary, Close, Event, FrameDecoder, Payload, Ping
+from .._protocol.nesting import occurrences
 from ..exceptions import ConnectionLostError, ProtocolError, RuntimeUseError
 from ..messages import (
     ArtifactUploadRequestMessageInterface,
@@ -29,6 +30,8 @@ BATCH_SIZE = 256 * 1024
 # takes, such as "{}".
 MESSAGE_OVERHEAD = 200
 VALUE_OVERHEAD = 64
+# Values are counted up to this number, which fills the inbox.
+_MOST_VALUES = 200_000
 # The most frequent messages, which hold a few strings only: their values are not counted.
 _FLAT = frozenset({CommandOutputMessageInterface, HeartbeatMessageInterface, ArtifactUploadRequestMessageInterface})
 # Bytes. Values are not counted in messages up to this size, either.
@@ -142,7 +145,7 @@ def _values_in(message: Any, payload: Payload) -> int:
     """The number of values in a message, or an upper bound: commas and brackets within strings count as well."""
     if type(message) is AssistantMessageInterface:  # frequent, and its texts may be long
         return len(message.text_blocks)
-    return payload.count(b",") + payload.count(b"{") + payload.count(b"[")
+    return occurrences(payload, b",{[", _MOST_VALUES)
 
 
 def _receive_into(chunks: list[bytes], sock: Socket) -> bool:

@@ -31,22 +31,26 @@ def is_too_deep(payload: Union[bytes, bytearray]) -> bool:
         len(payload) > MAX_DEPTH
         # Most messages open no bracket after their beginning, so they open too few.
         and (payload.rfind(_OBJECT) >= MAX_DEPTH or payload.rfind(_ARRAY) >= MAX_DEPTH)
-        and _has_many_brackets(payload)
+        and occurrences(payload, b"[{", MAX_DEPTH + 1) > MAX_DEPTH
         and _is_deeper_than(MAX_DEPTH, _outside_strings(payload).translate(_TABLE))
     )
 
 
-def _has_many_brackets(payload: Union[bytes, bytearray]) -> bool:
-    """Whether so many are opened. Searching for each is faster than counting, as most messages have only a few."""
-    find, left = payload.find, MAX_DEPTH
-    for bracket in (_OBJECT, _ARRAY):
-        at = find(bracket)
-        while at >= 0:
-            if not left:
-                return True
+def occurrences(payload: Union[bytes, bytearray], characters: bytes, most: int) -> int:
+    """How often any of ``characters`` occurs, ``most`` at most.
+
+    It searches for each, which is faster than ``count`` where they are rare: ten times in a result of 50 MiB.
+
+    >>> occurrences(b"[[{}], []]", b"[{", 9), occurrences(b"[[{}], []]", b"[{", 2)
+    (4, 2)
+    """
+    find, left = payload.find, most
+    for character in characters:
+        at = find(character)
+        while at >= 0 and left:
             left -= 1
-            at = find(bracket, at + 1)
-    return False
+            at = find(character, at + 1)
+    return most - left
 
 
 def _outside_strings(payload: Union[bytes, bytearray]) -> bytes:

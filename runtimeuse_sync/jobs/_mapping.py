@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from contextvars import copy_context
 from functools import partial
-from queue import Empty, SimpleQueue
 from typing import Any, Optional
 
 import attrs
@@ -28,7 +27,7 @@ from ._job import end
 from ._order import Order
 from ._outcome import Outcome, Progress
 from ._runtimes import Runtime, Runtimes
-from ._waiting import step
+from ._waiting import Ended
 from ._work import Attempt, Work
 
 _logger = logging.getLogger("runtimeuse_sync")
@@ -79,7 +78,7 @@ class _Mapping:
         self._is_dry = False  # whether all prompts were taken
         self._again: deque[tuple[_Task, Attempt]] = deque()  # failed to connect, to be tried again
         self._running: dict[Attempt, _Task] = {}
-        self._ended: SimpleQueue[Any] = SimpleQueue()  # attempts
+        self._ended: Ended[Attempt] = Ended()
         self._crew = Crew()
         self._order = Order(how.at_once * _REACH if how.ordered else None)
         self._next_begin = -math.inf  # when the rate allows the next one
@@ -178,12 +177,9 @@ class _Mapping:
     # --- ending -------------------------------------------------------------------------------------
 
     def _next_ended(self) -> Optional[Attempt]:
-        """The next attempt that has ended; None if another may begin before."""
+        """The next attempt that has ended; None if it is to be seen first whether another may begin."""
         try:
-            attempt: Attempt = self._ended.get(timeout=step(self._pause()))
-            return attempt
-        except Empty:
-            return None
+            return self._ended.get(self._pause())
         except KeyboardInterrupt as error:
             if self._is_stopped:
                 raise

@@ -6,17 +6,20 @@ What is measured in seconds is in ``benchmarks/``.
 from __future__ import annotations
 
 import json
+import multiprocessing
+import threading
 from collections import Counter
 from typing import Any, Callable
 
 import pytest
 
-from runtimeuse_sync import Client
+from runtimeuse_sync import CancelledException, CancelMessage, Client, InvocationMessage, InvocationTimeoutError
 from runtimeuse_sync._common.wakeup import Waker
 from runtimeuse_sync._connection import reader as _reader
 from runtimeuse_sync._connection import worker as _worker
 from runtimeuse_sync._connection.inbox import Inbox
 from runtimeuse_sync._protocol import codec as _codec
+from runtimeuse_sync.testing import Peer, ScriptedRuntime
 
 from ..raw_server import RawPeer, RawServer, frame
 from ..support import invocation, text_result
@@ -72,3 +75,41 @@ def test_a_burst_is_read_queued_and_taken_in_batches(work: Counter[str]) -> None
     assert work["get"] <= 3 * work["put"] + 50
     assert work["wake"] <= 10
     assert work["_decode_slowly"] == 0
+
+
+def event_set(event: Any, by: ScriptedRuntime) -> Any:
+    """``event``, to be set once the runtime has a request."""
+    threading.Thread(target=lambda: (by.wait_for(InvocationMessage), event.set())).start()
+    return event
+
+
+CANCELS: dict[str, Callable[[ScriptedRuntime], dict[str, Any]]] = {
+    "function": lambda runtime: {"is_cancelled": lambda: bool(runtime.received)},
+    "Event": lambda runtime: {"is_cancelled": event_set(threading.Event(), runtime)},
+    "Event of another class": lambda runtime: {"is_cancelled": event_set(multiprocessing.Event(), runtime)},
+    "timeout": lambda runtime: {"is_cancelled": lambda: False, "timeout": 0.5},
+}
+
+
+@pytest.mark.parametrize("cancel", CANCELS)
+def test_waiting_until_a_cancellation_is_confirmed_wakes_nothing_up(
+    scripted_runtime: Callable[..., ScriptedRuntime],
+    work: Counter[str],
+    monkeypatch: pytest.MonkeyPatch,
+    cancel: str,
+) -> None:
+    for limit in ("CANCEL_WAIT", "IMPATIENT_CANCEL_WAIT"):
+        monkeypatch.setattr(f"runtimeuse_sync._call.waits.{limit}", 1.0)
+
+    def confirm_nothing(peer: Peer) -> None:
+        peer.expect(InvocationMessage)
+        peer.expect(CancelMessage)
+        work.clear()
+        peer.silence()
+
+    runtime = scripted_runtime(confirm_nothing)
+    client = Client(runtime.url, cancel_poll_interval=0.05)
+    with pytest.raises((CancelledException, InvocationTimeoutError)):
+        client.invoke(invocation(), **CANCELS[cancel](runtime))
+    # A pulse every 0.4 s; an Event that is looked at would wake the call every 0.05 s, and a function always.
+    assert work["get"] <= 10
