@@ -144,6 +144,18 @@ def test_a_background_child_that_holds_the_pipe_holds_nothing_up(tmp_path: Path)
     run.processes.kill()
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("noise", ["echo noise; sleep 0.05", "head -c 10000 /dev/zero"], ids=["a line at times", "much"])
+def test_a_background_child_that_goes_on_printing_holds_nothing_up(monkeypatch: pytest.MonkeyPatch, noise: str) -> None:
+    monkeypatch.setattr(_output, "_OTHERS_TIME", 0.5)
+    run = Run(f"(while :; do {noise}; done) & echo early; seq 20000; exit 3")
+    assert run() == 3
+    printed = "".join(run.out)
+    assert "early\n" in printed
+    assert "20000\n" in printed
+    run.processes.kill()
+
+
 def test_all_output_arrives_however_slowly_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pipe is not taken for silent while its reader is busy with what came before."""
     monkeypatch.setattr(_output, "_QUIET", 0)

@@ -20,6 +20,11 @@ _CHUNK = 64 * 1024
 # Seconds of silence after which the pipe of an ended command counts as held open by a background child.
 _QUIET = 0.25
 
+# Seconds, and bytes, that a background child may go on printing after the command's end. What the command itself has
+# printed is less: a pipe holds 64 KiB, and 1 MiB if somebody has made it larger.
+_OTHERS_TIME = 2.0
+_OTHERS_SIZE = 2 * 1024 * 1024
+
 # Seconds between two looks at a thread that has output to take and has not woken up yet.
 _ABOUT_TO_READ = 0.02
 
@@ -105,8 +110,10 @@ class Pump:
         self._count = 0
         # Once set, output is read and thrown away.
         self._detached = False
-        # Whether the command has ended, so that a thread waits for this pump.
+        self._handed_on = 0  # bytes
+        # When the command had ended, and the bytes handed on by then; a thread waits for this pump from then on.
         self._is_ending = False
+        self._end: tuple[float, int] = (0.0, 0)
         self._is_closed = False
         # When the thread last went to wait for output; None from before it takes some until it has handed it on.
         self._idle_since: Optional[float] = time.monotonic()
@@ -136,6 +143,7 @@ class Pump:
         with self._lock:
             if not self._detached:
                 self._send(self._stream.feed(chunk))
+        self._handed_on += len(chunk)
 
     def _send(self, text: str) -> None:
         room = _MOST_PASSED_ON - self._count
@@ -155,11 +163,20 @@ class Pump:
 
     def begin_end(self) -> None:
         """Tell of each silence from now on, as the command has ended."""
+        self._end = (time.monotonic(), self._handed_on)
         self._is_ending = True
 
     def is_finished(self) -> bool:
         """Whether all output of the ended command was passed on."""
-        return self._is_closed or self.is_over_limit or self.seconds_until_quiet() == 0
+        return self._is_closed or self.is_over_limit or self.seconds_until_quiet() == 0 or self._is_of_others()
+
+    def _is_of_others(self) -> bool:
+        """Whether a background child goes on printing, and all that the command itself has printed is passed on."""
+        ended_at, handed_on = self._end
+        if self._handed_on - handed_on > _OTHERS_SIZE:
+            return True
+        has_read_all = not _is_readable(self._descriptor, 0) and self._idle_since is not None
+        return has_read_all and time.monotonic() - ended_at > _OTHERS_TIME
 
     def seconds_until_quiet(self) -> Optional[float]:
         """Seconds after which the pipe counts as held open by others; None while the thread is busy."""
