@@ -4,7 +4,7 @@ A waiting call is woken by a message, the connection's end, an ``abort()`` or it
 an Event that is set, and an exception that another thread sets in a waiting one (as Streamlit and dramatiq do). They
 have to be polled for. If each call did so, a thousand calls would cost a thousand times as much as one, so only the
 looker wakes up periodically. It checks all Events, and wakes the calls whose Event is set. At each pulse it also wakes
-the few calls that have slept longest, so that an exception set in them is raised. A single call is its own looker, and
+the call that has slept longest, so that an exception set in it is raised. A single call is its own looker, and
 raises one within a pulse interval; with many calls it takes longer, since the pulses of the process are limited.
 """
 
@@ -16,8 +16,9 @@ from typing import Optional, Protocol
 
 from .waits import EVENT_INTERVAL, PULSE_INTERVAL
 
-# The number of calls that the looker wakes at each pulse.
-PULSE_SIZE = 2
+# The number of calls that the looker wakes at each pulse. With one, a hundred silent calls take 0.09 % of a core, and a
+# call that waits among n is woken every n pulses.
+PULSE_SIZE = 1
 # The most calls of is_cancelled functions a second, by all waiting calls of the process. With more than fifty waiting
 # calls that have one, each is called less often than the default interval says.
 ASKS_PER_SECOND = 200.0

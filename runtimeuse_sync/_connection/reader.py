@@ -34,8 +34,8 @@ VALUE_OVERHEAD = 64
 _MOST_VALUES = 200_000
 # The most frequent messages, which hold a few strings only: their values are not counted.
 _FLAT = frozenset({CommandOutputMessageInterface, HeartbeatMessageInterface, ArtifactUploadRequestMessageInterface})
-# Bytes. Values are not counted in messages up to this size, either.
-_SHORT = 200
+# Bytes. Values are counted in messages between these sizes: a longer one fills the inbox by itself.
+_SHORT, _LONG = 200, 8 * 1024 * 1024
 # The exceptions of a non-blocking read when there is nothing to read.
 _NOTHING_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -121,7 +121,7 @@ class Reader:
                 if is_wanted:
                     message = decode(event)
                     append(message)
-                    if len(event) > _SHORT and type(message) not in _FLAT:
+                    if _SHORT < len(event) < _LONG and type(message) not in _FLAT:
                         self._uncounted += VALUE_OVERHEAD * _values_in(message, event)
             elif isinstance(event, Ping):
                 self._outbox.answer(event.payload)

@@ -145,7 +145,9 @@ def test_a_background_child_that_holds_the_pipe_holds_nothing_up(tmp_path: Path)
 
 
 @pytest.mark.timeout(20)
-@pytest.mark.parametrize("noise", ["echo noise; sleep 0.05", "head -c 10000 /dev/zero"], ids=["a line at times", "much"])
+@pytest.mark.parametrize(
+    "noise", ["echo noise; sleep 0.05", "head -c 10000 /dev/zero"], ids=["a line at times", "much"]
+)
 def test_a_background_child_that_goes_on_printing_holds_nothing_up(monkeypatch: pytest.MonkeyPatch, noise: str) -> None:
     monkeypatch.setattr(_output, "_OTHERS_TIME", 0.5)
     run = Run(f"(while :; do {noise}; done) & echo early; seq 20000; exit 3")
