@@ -20,6 +20,7 @@ class Crew:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        # On Python 3.9 to 3.12, a ``get`` may outlast its timeout: then the thread waits for work until ``end``.
         self._given: SimpleQueue[Optional[Work]] = SimpleQueue()
         self._threads: set[threading.Thread] = set()  # guarded by _lock
         self._idle = 0  # threads that wait, less what is already given to them; guarded by _lock

@@ -189,7 +189,7 @@ class _Mapping:
             return None
 
     def _pause(self) -> Optional[float]:
-        """Seconds until another may begin; None if a attempt has to end before."""
+        """Seconds until another may begin; None if an attempt has to end before."""
         if not self._has_room:
             return None
         return max(0.0, max(self._runtimes.next_free_at, self._next_begin) - time.monotonic())
