@@ -26,16 +26,19 @@ from .outbox import Outbox
 READ_SIZE = 64 * 1024
 # Bytes, at most, of one batch. Not less, since after each batch both threads compete for the GIL.
 BATCH_SIZE = 256 * 1024
+# Bytes that may wait for the caller before the thread stops reading: the size on the wire and the overhead of the
+# objects. Enough for a caller that is slow at times; a hundred slow calls at once take 800 MB.
+BACKLOG_LIMIT = 8 * 1024 * 1024
 # For the inbox's count of bytes: what a message takes in memory beyond its size on the wire, and what each value in it
 # takes, such as "{}".
 MESSAGE_OVERHEAD = 200
 VALUE_OVERHEAD = 64
 # Values are counted up to this number, which fills the inbox.
-_MOST_VALUES = 200_000
+_MOST_VALUES = BACKLOG_LIMIT // VALUE_OVERHEAD + 1
 # The most frequent messages, which hold a few strings only: their values are not counted.
 _FLAT = frozenset({CommandOutputMessageInterface, HeartbeatMessageInterface, ArtifactUploadRequestMessageInterface})
 # Bytes. Values are counted in messages between these sizes: a longer one fills the inbox by itself.
-_SHORT, _LONG = 200, 8 * 1024 * 1024
+_SHORT, _LONG = 200, BACKLOG_LIMIT
 # The exceptions of a non-blocking read when there is nothing to read.
 _NOTHING_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 

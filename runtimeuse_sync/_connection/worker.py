@@ -32,17 +32,13 @@ from .failures import system_failure, words
 from .inbox import Inbox
 from .keepalive import Keepalive
 from .outbox import Outbox, Room
-from .reader import Reader
+from .reader import BACKLOG_LIMIT, Reader
 from .settings import ConnectionSettings
 from .shared import Stay
 from .traffic import Traffic
 from .watch import Watch
 
 logger = logging.getLogger(__name__)
-
-# Bytes that may wait for the caller before the thread stops reading: the size on the wire and the overhead of the
-# objects. Enough for a caller that is slow at times; a hundred slow calls at once take 800 MB.
-BACKLOG_LIMIT = 8 * 1024 * 1024
 
 
 class Worker:

@@ -14,7 +14,8 @@ from typing import Union
 # at 280. Real data is less than 20 levels deep; other parsers' limits are 64 (.NET), 100 (Ruby) and 512 (PHP).
 MAX_DEPTH = 100
 
-_OBJECT, _ARRAY = b"{["
+_OPENING = b"{["
+_OBJECT, _ARRAY = _OPENING
 _TABLE = bytes.maketrans(b"[{]}", b"(())")
 _NOT_NEEDED = bytes(set(range(256)) - set(b'[]{}"'))
 _STEP = [0] * 256
@@ -31,7 +32,7 @@ def is_too_deep(payload: Union[bytes, bytearray]) -> bool:
         len(payload) > MAX_DEPTH
         # Most messages open no bracket after their beginning, so they open too few.
         and (payload.rfind(_OBJECT) >= MAX_DEPTH or payload.rfind(_ARRAY) >= MAX_DEPTH)
-        and occurrences(payload, b"[{", MAX_DEPTH + 1) > MAX_DEPTH
+        and occurrences(payload, _OPENING, MAX_DEPTH + 1) > MAX_DEPTH
         and _is_deeper_than(MAX_DEPTH, _outside_strings(payload).translate(_TABLE))
     )
 

@@ -146,11 +146,17 @@ def test_a_background_child_that_holds_the_pipe_holds_nothing_up(tmp_path: Path)
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize(
-    "noise", ["echo noise; sleep 0.05", "head -c 10000 /dev/zero"], ids=["a line at times", "much"]
+    ("noise", "seconds"),
+    [
+        pytest.param("while :; do echo noise; sleep 0.05; done", 0.5, id="a line at times: ended by the time"),
+        pytest.param("yes", 1000, id="without a pause: ended by the size"),
+    ],
 )
-def test_a_background_child_that_goes_on_printing_holds_nothing_up(monkeypatch: pytest.MonkeyPatch, noise: str) -> None:
-    monkeypatch.setattr(_output, "_OTHERS_TIME", 0.5)
-    run = Run(f"(while :; do {noise}; done) & echo early; seq 20000; exit 3")
+def test_a_background_child_that_goes_on_printing_holds_nothing_up(
+    monkeypatch: pytest.MonkeyPatch, noise: str, seconds: float
+) -> None:
+    monkeypatch.setattr(_output, "_OTHERS_TIME", seconds)
+    run = Run(f"({noise}) & echo early; seq 20000; exit 3")
     assert run() == 3
     printed = "".join(run.out)
     assert "early\n" in printed

@@ -130,6 +130,7 @@ class _Running:
                 self._tree.kill()
             for pump in self._pumps:
                 pump.begin_end()
+            for pump in self._pumps:
                 self._wait_for(pump.is_finished, pump.seconds_until_quiet)
         for pump in self._pumps:
             pump.detach()

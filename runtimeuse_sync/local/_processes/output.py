@@ -111,9 +111,8 @@ class Pump:
         # Once set, output is read and thrown away.
         self._detached = False
         self._handed_on = 0  # bytes
-        # When the command had ended, and the bytes handed on by then; a thread waits for this pump from then on.
-        self._is_ending = False
-        self._end: tuple[float, int] = (0.0, 0)
+        # When the command had ended, and the bytes handed on by then; from then on, a thread waits for this pump.
+        self._end: Optional[tuple[float, int]] = None
         self._is_closed = False
         # When the thread last went to wait for output; None from before it takes some until it has handed it on.
         self._idle_since: Optional[float] = time.monotonic()
@@ -126,7 +125,7 @@ class Pump:
                 for chunk in iter(self._read, b""):
                     self._hand_on(chunk)
                     self._idle_since = time.monotonic()
-                    if self._is_ending:
+                    if self._end is not None:
                         self._tell()
         finally:
             self._is_closed = True
@@ -164,7 +163,6 @@ class Pump:
     def begin_end(self) -> None:
         """Tell of each silence from now on, as the command has ended."""
         self._end = (time.monotonic(), self._handed_on)
-        self._is_ending = True
 
     def is_finished(self) -> bool:
         """Whether all output of the ended command was passed on."""
@@ -172,9 +170,11 @@ class Pump:
 
     def _is_of_others(self) -> bool:
         """Whether a background child goes on printing, and all that the command itself has printed is passed on."""
+        assert self._end is not None
         ended_at, handed_on = self._end
         if self._handed_on - handed_on > _OTHERS_SIZE:
             return True
+        # The pipe first, as below.
         has_read_all = not _is_readable(self._descriptor, 0) and self._idle_since is not None
         return has_read_all and time.monotonic() - ended_at > _OTHERS_TIME
 
